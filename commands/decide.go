@@ -1,0 +1,284 @@
+package commands
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"pvebot/provision"
+)
+
+// Question is whether somebody may do something.
+type Question struct {
+	Actor  provision.Actor
+	Groups []string // the platform's groups or roles of Actor, PLATFORM:ID
+	Verb   string   // the verb's first name
+	// Target is the VM or job that it is about, nil when it is about none that
+	// exists: install, list.
+	Target *Target
+	// Nodes that are concerned: where the VM is and where it shall go. Empty
+	// where the bot chooses.
+	Nodes   []string
+	Cluster string    // that it is about
+	Wants   Resources // what it would take beyond what is taken
+	Usage   Usage     // what is taken now
+	Now     time.Time // gates expire from here on
+}
+
+// Target is an existing VM or job.
+type Target struct {
+	Owner *provision.Actor // nil: nobody's
+	Tags  []string
+}
+
+// Usage is what VMs take: those of the asker, and all that the bot made.
+type Usage struct{ Person, Total Resources }
+
+// Verdict is a Policy's answer.
+type Verdict struct {
+	Allow bool
+	Gate  *provision.Gate // what must happen first; nil: nothing
+	Rule  string          // the rule that decided, for /vm can and the audit
+	Say   string          // why not, or what it waits for: a sentence without a final stop
+}
+
+// Decide answers q. Rules only allow: the first that fits does.
+func (p Policy) Decide(q Question) Verdict {
+	rule, refusal := p.allows(q)
+	if refusal != "" {
+		return Verdict{Rule: "no rule allows it", Say: refusal}
+	}
+	v := Verdict{Allow: true, Rule: rule}
+	gate, err := p.gate(q)
+	if err != "" {
+		return Verdict{Rule: rule, Say: err}
+	}
+	if gate != nil {
+		v.Gate, v.Say = gate, fmt.Sprintf("this waits for %s: %s", approvals(gate), gate.Reason)
+	}
+	return v
+}
+
+// allows finds the rule that lets q through. Otherwise it says what the rule
+// that came nearest lacks.
+func (p Policy) allows(q Question) (rule, refusal string) {
+	nearest := -1
+	roles := p.RolesOf(q.Actor, q.Groups)
+	for _, role := range p.Roles {
+		if !slices.Contains(roles, role.Name) {
+			continue
+		}
+		for _, r := range role.Allow {
+			reach, lack := r.reach(q)
+			if lack == "" {
+				return "role " + role.Name + ": " + r.String(), ""
+			}
+			if reach > nearest {
+				nearest, refusal = reach, lack
+			}
+		}
+	}
+	switch {
+	case len(roles) == 0:
+		return "", fmt.Sprintf("you have no role here; an admin can give %s one", q.Actor.Key())
+	case nearest <= 0:
+		return "", fmt.Sprintf("your role (%s) does not include %s", strings.Join(roles, ", "), q.Verb)
+	}
+	return "", refusal
+}
+
+// reach is how far q gets through the rule, and what it lacks then; "" when it
+// gets through.
+func (r Rule) reach(q Question) (far int, lack string) {
+	if !covers(r.Verbs, q.Verb) {
+		return 0, "the verb"
+	}
+	if len(r.Clusters) > 0 && q.sited() && !slices.Contains(r.Clusters, q.Cluster) {
+		return 1, fmt.Sprintf("you may %s in cluster %s only", q.Verb, strings.Join(r.Clusters, ", "))
+	}
+	if q.Target == nil {
+		if len(r.Tags) > 0 {
+			return 1, fmt.Sprintf("you may %s only what is tagged %s", q.Verb, strings.Join(r.Tags, " or "))
+		}
+	} else {
+		if r.Scope != ScopeAll && !q.own() {
+			return 2, fmt.Sprintf("you may %s only what is yours, and this %s", q.Verb, q.belongs())
+		}
+		tagged := func(tag string) bool { return slices.Contains(q.Target.Tags, tag) }
+		if len(r.Tags) > 0 && !slices.ContainsFunc(r.Tags, tagged) {
+			return 3, fmt.Sprintf("you may %s only what is tagged %s", q.Verb, strings.Join(r.Tags, " or "))
+		}
+	}
+	if len(r.Nodes) == 0 || covers([]string{ReadVerbs}, q.Verb) && q.Target == nil {
+		return 5, ""
+	}
+	if len(q.Nodes) == 0 {
+		return 4, fmt.Sprintf("name the node: you may %s on %s only", q.Verb, strings.Join(r.Nodes, ", "))
+	}
+	for _, node := range q.Nodes {
+		if !slices.Contains(r.Nodes, node) {
+			return 4, fmt.Sprintf("you may %s on %s only, not on %s", q.Verb, strings.Join(r.Nodes, ", "), node)
+		}
+	}
+	return 5, ""
+}
+
+// sited: it is about the things of a cluster.
+func (q Question) sited() bool {
+	v := table.verb(q.Verb)
+	return v == nil || v.Sited || q.Target != nil
+}
+
+func (q Question) own() bool {
+	return q.Target != nil && q.Target.Owner != nil && q.Target.Owner.Same(q.Actor)
+}
+
+func (q Question) belongs() string {
+	if q.Target.Owner == nil {
+		return "belongs to nobody I know"
+	}
+	return "belongs to " + q.Target.Owner.String()
+}
+
+// gate is the strictest of all approvals that q needs, with all their reasons;
+// nil when it needs none. The sentence is why it can't be had.
+func (p Policy) gate(q Question) (*provision.Gate, string) {
+	if covers([]string{ReadVerbs}, q.Verb) {
+		return nil, ""
+	}
+	var gate *provision.Gate
+	var reasons []string
+	add := func(a Approval, reason string) {
+		reasons = append(reasons, reason)
+		if need := max(1, a.Need); gate == nil || need > gate.Need {
+			gate = &provision.Gate{
+				Need:    need,
+				Of:      slices.Clone(a.Of),
+				Expires: q.Now.Add(a.Expires),
+				SoloOK:  p.SoloAdmin,
+			}
+			if a.Expires <= 0 {
+				gate.Expires = q.Now.Add(DefaultExpiry)
+			}
+			if len(gate.Of) == 0 {
+				gate.Of = p.masters(q)
+			}
+		}
+	}
+	for _, a := range p.Approvals {
+		if covers(a.Verbs, q.Verb) && a.concerns(q) {
+			add(a, fmt.Sprintf("to %s %s VMs needs one", q.Verb, a.whose()))
+		}
+	}
+	for _, over := range p.Quotas.passed(q) {
+		add(p.Quotas.Over, over)
+	}
+	if gate == nil {
+		return nil, ""
+	}
+	gate.Reason = strings.Join(reasons, "; ")
+	if len(gate.Of) == 0 {
+		return nil, "it needs an approval that no role may give: " + gate.Reason
+	}
+	return gate, ""
+}
+
+func (a Approval) concerns(q Question) bool {
+	switch a.Scope {
+	case ScopeOwn:
+		return q.own()
+	case ScopeOthers:
+		return q.Target != nil && !q.own()
+	default:
+		return true
+	}
+}
+
+func (a Approval) whose() string {
+	switch a.Scope {
+	case ScopeOwn:
+		return "one's own"
+	case ScopeOthers:
+		return "other people's"
+	default:
+		return "any"
+	}
+}
+
+// masters are the roles that may do what q is about to every VM of its cluster.
+func (p Policy) masters(q Question) []string {
+	var names []string
+	for _, role := range p.Roles {
+		if slices.ContainsFunc(role.Allow, func(r Rule) bool {
+			here := len(r.Clusters) == 0 || slices.Contains(r.Clusters, q.Cluster)
+			return r.Scope == ScopeAll && len(r.Tags)+len(r.Nodes) == 0 && here && covers(r.Verbs, q.Verb)
+		}) {
+			names = append(names, role.Name)
+		}
+	}
+	return names
+}
+
+// passed says which quotas q would pass.
+func (qs Quotas) passed(q Question) []string {
+	return append(
+		qs.Person.passed("one person may have", q.Usage.Person, q.Wants),
+		qs.Total.passed("all together may have", q.Usage.Total, q.Wants)...)
+}
+
+func (l Limits) passed(who string, used, wants Resources) []string {
+	plain := func(n int64) string { return strconv.FormatInt(n, 10) }
+	size := func(n int64) string { return cmp.Or(Size(n), "0M") }
+	var said []string
+	for _, c := range []struct {
+		limit       *int64
+		used, wants int64
+		unit        string
+		show        func(int64) string
+	}{
+		{l.VMs, used.VMs, wants.VMs, "VMs", plain},
+		{l.Cores, used.Cores, wants.Cores, "cores", plain},
+		{l.MemoryMB, used.MemoryMB, wants.MemoryMB, "of memory", size},
+		{l.DiskMB, used.DiskMB, wants.DiskMB, "of disk", size},
+	} {
+		if c.limit != nil && c.wants > 0 && c.used+c.wants > *c.limit {
+			if *c.limit == 1 {
+				c.unit = strings.TrimSuffix(c.unit, "s")
+			}
+			said = append(said, fmt.Sprintf("%s %s %s, and this makes %s", who, c.show(*c.limit), c.unit, c.show(c.used+c.wants)))
+		}
+	}
+	return said
+}
+
+// approvals is what a gate waits for: an approval by ops or admin.
+func approvals(g *provision.Gate) string {
+	of := strings.Join(g.Of, " or ")
+	if g.Need == 1 {
+		return "an approval by " + of
+	}
+	return fmt.Sprintf("%d approvals by %s", g.Need, of)
+}
+
+// MayVote says whether voter may decide about what asker asked for: the
+// sentence is why not, "" when they may. A gate of no roles is a confirmation:
+// the asker's own word, and nobody else's.
+func (p Policy) MayVote(g provision.Gate, asker, voter provision.Actor, groups []string) (refusal string) {
+	if len(g.Of) == 0 {
+		if !asker.Same(voter) {
+			return fmt.Sprintf("only %s can confirm this, who asked for it", asker)
+		}
+		return ""
+	}
+	roles := p.RolesOf(voter, groups)
+	if !slices.ContainsFunc(g.Of, func(role string) bool { return slices.Contains(roles, role) }) {
+		return "only " + strings.Join(g.Of, " or ") + " can decide this"
+	}
+	if asker.Same(voter) && !g.SoloOK {
+		return "you asked for this yourself, so somebody else has to decide"
+	}
+	return ""
+}

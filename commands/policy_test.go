@@ -1,0 +1,249 @@
+package commands
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pvebot/provision"
+)
+
+var (
+	alice = provision.Actor{Platform: "slack", ID: "U1", Name: "alice"}
+	bob   = provision.Actor{Platform: "slack", ID: "U2", Name: "bob"}
+	carol = provision.Actor{Platform: "discord", ID: "3", Name: "carol"}
+	noon  = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+)
+
+func limit(n int64) *int64 { return &n }
+
+// labPolicy: alice leads, bob develops, ops of Discord move what is tagged.
+func labPolicy() Policy {
+	return Policy{
+		Roles: []Role{
+			{
+				Name: "admin", People: []Member{{"slack", "U1"}},
+				Allow: []Rule{{Verbs: []string{AllVerbs}, Scope: ScopeAll}},
+			},
+			{
+				Name: "dev", People: []Member{{"slack", "U2"}},
+				Allow: []Rule{
+					{Verbs: []string{ReadVerbs}, Scope: ScopeAll},
+					{Verbs: []string{"install", "destroy", "cancel"}},
+					{Verbs: []string{"destroy"}, Scope: ScopeAll, Tags: []string{"scratch"}},
+				},
+			},
+			{
+				Name: "ops", Groups: []string{"discord:900"},
+				Allow: []Rule{
+					{Verbs: []string{"migrate"}, Scope: ScopeAll, Nodes: []string{"pve1", "pve2"}},
+					{Verbs: []string{"install"}, Nodes: []string{"pve1"}},
+					{Verbs: []string{"list"}, Nodes: []string{"pve1"}},
+				},
+			},
+		},
+		Approvals: DefaultApprovals(),
+		Quotas:    Quotas{Person: Limits{VMs: limit(2), MemoryMB: limit(8192)}, Total: Limits{Cores: limit(0)}},
+	}
+}
+
+func TestDecide(t *testing.T) {
+	his, hers := &Target{Owner: &bob}, &Target{Owner: &alice}
+	ops := []string{"discord:900"}
+	gate := func(reason string) *provision.Gate {
+		return &provision.Gate{Need: 1, Of: []string{"admin"}, Reason: reason, Expires: noon.Add(24 * time.Hour)}
+	}
+	others := "to destroy other people's VMs needs one"
+	for _, tt := range []struct {
+		name string
+		q    Question
+		want Verdict
+	}{
+		{"admin lists", Question{Actor: alice, Verb: "list"}, Verdict{Allow: true, Rule: "role admin: all on all VMs"}},
+		{"dev lists", Question{Actor: bob, Verb: "list"}, Verdict{Allow: true, Rule: "role dev: read on all VMs"}},
+		{"dev looks at hers", Question{Actor: bob, Verb: "show", Target: hers}, Verdict{Allow: true, Rule: "role dev: read on all VMs"}},
+		{"dev installs", Question{Actor: bob, Verb: "install"}, Verdict{Allow: true, Rule: "role dev: install, destroy, cancel on own VMs"}},
+		{"dev destroys his", Question{Actor: bob, Verb: "destroy", Target: his}, Verdict{Allow: true, Rule: "role dev: install, destroy, cancel on own VMs"}},
+		{"dev cancels her job", Question{Actor: bob, Verb: "cancel", Target: hers}, Verdict{Rule: "no rule allows it", Say: "you may cancel only what is yours, and this belongs to alice"}},
+		{"dev destroys hers", Question{Actor: bob, Verb: "destroy", Target: hers}, Verdict{Rule: "no rule allows it", Say: "you may destroy only what is tagged scratch"}},
+		{"dev destroys nobody's", Question{Actor: bob, Verb: "destroy", Target: &Target{}}, Verdict{Rule: "no rule allows it", Say: "you may destroy only what is tagged scratch"}},
+		{"dev cancels nobody's", Question{Actor: bob, Verb: "cancel", Target: &Target{}}, Verdict{Rule: "no rule allows it", Say: "you may cancel only what is yours, and this belongs to nobody I know"}},
+		{
+			"dev destroys a scratch VM of hers",
+			Question{Actor: bob, Verb: "destroy", Target: &Target{Owner: &alice, Tags: []string{"ubuntu", "scratch"}}, Now: noon},
+			Verdict{Allow: true, Rule: "role dev: destroy on all VMs tagged scratch", Gate: gate(others), Say: "this waits for an approval by admin: " + others},
+		},
+		{"dev migrates", Question{Actor: bob, Verb: "migrate", Target: his}, Verdict{Rule: "no rule allows it", Say: "your role (dev) does not include migrate"}},
+		{
+			"admin destroys his",
+			Question{Actor: alice, Verb: "destroy", Target: his, Now: noon},
+			Verdict{Allow: true, Rule: "role admin: all on all VMs", Gate: gate(others), Say: "this waits for an approval by admin: " + others},
+		},
+		{
+			"admin drains a node with VMs of others",
+			Question{Actor: alice, Verb: "drain", Target: &Target{}, Now: noon},
+			Verdict{Allow: true, Rule: "role admin: all on all VMs", Gate: gate("to drain other people's VMs needs one"), Say: "this waits for an approval by admin: to drain other people's VMs needs one"},
+		},
+		{"admin drains an empty node", Question{Actor: alice, Verb: "drain", Now: noon}, Verdict{Allow: true, Rule: "role admin: all on all VMs"}},
+		{"dev reads the audit", Question{Actor: bob, Verb: "audit", Target: hers}, Verdict{Allow: true, Rule: "role dev: read on all VMs"}},
+		{"admin destroys hers", Question{Actor: alice, Verb: "destroy", Target: hers}, Verdict{Allow: true, Rule: "role admin: all on all VMs"}},
+
+		{"stranger lists", Question{Actor: carol, Verb: "list"}, Verdict{Rule: "no rule allows it", Say: "you have no role here; an admin can give discord/3 one"}},
+		{"nobody lists", Question{Verb: "list"}, Verdict{Rule: "no rule allows it", Say: "you have no role here; an admin can give / one"}},
+		{"a name gives nothing", Question{Actor: provision.Actor{Platform: "slack", ID: "U9", Name: "alice"}, Verb: "list"}, Verdict{Rule: "no rule allows it", Say: "you have no role here; an admin can give slack/U9 one"}},
+		{"an id is of one platform", Question{Actor: provision.Actor{Platform: "discord", ID: "U1"}, Verb: "list"}, Verdict{Rule: "no rule allows it", Say: "you have no role here; an admin can give discord/U1 one"}},
+		{"a group is of one platform", Question{Actor: provision.Actor{Platform: "web", ID: "3"}, Groups: ops, Verb: "list"}, Verdict{Rule: "no rule allows it", Say: "you have no role here; an admin can give web/3 one"}},
+
+		{"ops list, whatever their nodes", Question{Actor: carol, Groups: ops, Verb: "list"}, Verdict{Allow: true, Rule: "role ops: list on own VMs on pve1"}},
+		{"ops install somewhere", Question{Actor: carol, Groups: ops, Verb: "install"}, Verdict{Rule: "no rule allows it", Say: "name the node: you may install on pve1 only"}},
+		{"ops install there", Question{Actor: carol, Groups: ops, Verb: "install", Nodes: []string{"pve1"}}, Verdict{Allow: true, Rule: "role ops: install on own VMs on pve1"}},
+		{"ops install elsewhere", Question{Actor: carol, Groups: ops, Verb: "install", Nodes: []string{"pve3"}}, Verdict{Rule: "no rule allows it", Say: "you may install on pve1 only, not on pve3"}},
+		{"ops migrate out", Question{Actor: carol, Groups: ops, Verb: "migrate", Target: his, Nodes: []string{"pve1", "pve3"}}, Verdict{Rule: "no rule allows it", Say: "you may migrate on pve1, pve2 only, not on pve3"}},
+
+		{"within quota", Question{Actor: bob, Verb: "install", Wants: Resources{VMs: 1, MemoryMB: 4096}, Usage: Usage{Person: Resources{VMs: 1, MemoryMB: 4096}}}, Verdict{Allow: true, Rule: "role dev: install, destroy, cancel on own VMs"}},
+		{
+			"over quota",
+			Question{Actor: bob, Verb: "install", Now: noon, Wants: Resources{VMs: 2, Cores: 4, MemoryMB: 5000}, Usage: Usage{Person: Resources{VMs: 1, MemoryMB: 4096}, Total: Resources{Cores: 10}}},
+			Verdict{
+				Allow: true, Rule: "role dev: install, destroy, cancel on own VMs",
+				Gate: gate("one person may have 2 VMs, and this makes 3; one person may have 8G of memory, and this makes 9096M; all together may have 0 cores, and this makes 14"),
+				Say:  "this waits for an approval by admin: one person may have 2 VMs, and this makes 3; one person may have 8G of memory, and this makes 9096M; all together may have 0 cores, and this makes 14",
+			},
+		},
+		{"over quota already, and takes nothing", Question{Actor: bob, Verb: "destroy", Target: his, Usage: Usage{Person: Resources{VMs: 9}}}, Verdict{Allow: true, Rule: "role dev: install, destroy, cancel on own VMs"}},
+	} {
+		if d := cmp.Diff(tt.want, labPolicy().Decide(tt.q)); d != "" {
+			t.Errorf("%s: %s", tt.name, d)
+		}
+	}
+}
+
+func TestZeroPolicyDenies(t *testing.T) {
+	for _, verb := range append(table.names(), "") {
+		for _, actor := range []provision.Actor{alice, {}, {Platform: "system", ID: "system"}} {
+			if v := (Policy{}).Decide(Question{Actor: actor, Verb: verb}); v.Allow || v.Say == "" || v.Rule == "" {
+				t.Errorf("%v %s: %+v", actor, verb, v)
+			}
+		}
+	}
+}
+
+func TestDemoPolicyAllows(t *testing.T) {
+	for _, verb := range table.names() {
+		q := Question{Actor: carol, Verb: verb, Target: &Target{Owner: &bob}, Wants: Resources{VMs: 1000}}
+		if v := DemoPolicy().Decide(q); !v.Allow || v.Gate != nil {
+			t.Errorf("%s: %+v", verb, v)
+		}
+	}
+}
+
+func TestApprovals(t *testing.T) {
+	ask := func(p Policy, verb string, target *Target) Verdict {
+		return p.Decide(Question{Actor: alice, Verb: verb, Target: target, Now: noon})
+	}
+	p := labPolicy()
+	p.Approvals = []Approval{
+		{Verbs: []string{AllVerbs}, Scope: ScopeOwn},
+		{Verbs: []string{"destroy"}, Need: 2, Of: []string{"ops"}, Expires: time.Hour},
+	}
+	p.SoloAdmin = true
+	v := ask(p, "destroy", &Target{Owner: &alice})
+	want := &provision.Gate{
+		Need: 2, Of: []string{"ops"}, Expires: noon.Add(time.Hour), SoloOK: true,
+		Reason: "to destroy one's own VMs needs one; to destroy any VMs needs one",
+	}
+	if d := cmp.Diff(want, v.Gate); d != "" {
+		t.Errorf("the strictest of two: %s", d)
+	}
+	if v.Say != "this waits for 2 approvals by ops: "+want.Reason {
+		t.Errorf("says %s", v.Say)
+	}
+	if v := ask(p, "show", &Target{Owner: &alice}); !v.Allow || v.Gate != nil {
+		t.Errorf("looking needs an approval: %+v", v)
+	}
+	if v := ask(p, "install", nil); !v.Allow || v.Gate != nil {
+		t.Errorf("an install is of nobody's VM: %+v", v)
+	}
+	// Nobody may do it to all VMs, so nobody can approve: better no than for ever.
+	p = labPolicy()
+	p.Roles = p.Roles[1:]
+	q := Question{Actor: bob, Verb: "destroy", Target: &Target{Owner: &alice, Tags: []string{"scratch"}}}
+	if v := p.Decide(q); v.Allow || v.Say != "it needs an approval that no role may give: to destroy other people's VMs needs one" {
+		t.Errorf("without approvers: %+v", v)
+	}
+}
+
+func TestMayVote(t *testing.T) {
+	p := labPolicy()
+	gate := provision.Gate{Need: 1, Of: []string{"admin", "ops"}}
+	solo := gate
+	solo.SoloOK = true
+	confirmation := provision.Gate{Need: 1, SoloOK: true}
+	yourself := "you asked for this yourself, so somebody else has to decide"
+	only := "only admin or ops can decide this"
+	for _, tt := range []struct {
+		name         string
+		gate         provision.Gate
+		asker, voter provision.Actor
+		groups       []string
+		want         string
+	}{
+		{"an admin", gate, bob, alice, nil, ""},
+		{"by the platform's role", gate, bob, carol, []string{"discord:900"}, ""},
+		{"without the role", gate, alice, bob, nil, only},
+		{"the role was taken away", gate, bob, carol, nil, only},
+		{"the asker", gate, alice, alice, nil, yourself},
+		{"the asker under another name", gate, provision.Actor{Platform: "slack", ID: "U1", Name: "al"}, alice, nil, yourself},
+		{"the asker confirms", confirmation, bob, bob, nil, ""},
+		{"an admin confirms for the asker", confirmation, bob, alice, nil, "only bob can confirm this, who asked for it"},
+		{"the asker, alone", solo, alice, alice, nil, ""},
+		{"the asker, alone, without the role", solo, bob, bob, nil, only},
+	} {
+		if got := p.MayVote(tt.gate, tt.asker, tt.voter, tt.groups); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestAdminsPolicy(t *testing.T) {
+	p, err := AdminsPolicy([]string{"slack:U1", " discord:3 ", "slack:U1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]Member{{"slack", "U1"}, {"discord", "3"}}, p.Roles[0].People); d != "" {
+		t.Error(d)
+	}
+	for actor, want := range map[provision.Actor]bool{alice: true, carol: true, bob: false} {
+		if v := p.Decide(Question{Actor: actor, Verb: "install"}); v.Allow != want {
+			t.Errorf("%v: %+v", actor, v)
+		}
+	}
+	if v := p.Decide(Question{Actor: alice, Verb: "destroy", Target: &Target{}}); v.Gate == nil || v.Gate.SoloOK {
+		t.Errorf("two admins: %+v", v)
+	}
+	one, err := AdminsPolicy([]string{"slack:U1"})
+	if err != nil || !one.SoloAdmin {
+		t.Errorf("one admin: %+v, %v", one, err)
+	}
+	for _, bad := range [][]string{nil, {""}, {"alice"}, {"slack:"}, {":U1"}, {"slack:*"}, {"everyone"}, {"slack:U1:U2"}, {"sl ack:U1"}} {
+		if p, err := AdminsPolicy(bad); err == nil {
+			t.Errorf("%q: %+v", bad, p)
+		}
+	}
+}
+
+func TestGroups(t *testing.T) {
+	p := Policy{Roles: []Role{
+		{Name: "ops", Groups: []string{"slack:S1", "discord:31", "slack:S2"}},
+		{Name: "dev", Groups: []string{"slack:S1", "slackish:S9"}},
+		{Name: "all"},
+	}}
+	if got := p.Groups("slack"); !slices.Equal(got, []string{"S1", "S2"}) {
+		t.Errorf("Slack's groups are %q", got)
+	}
+	if got := p.Groups("web"); len(got) != 0 {
+		t.Errorf("the page's groups are %q", got)
+	}
+}
