@@ -1,0 +1,150 @@
+package cluster_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/pem"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+
+	"pvebot/cluster"
+	"pvebot/cluster/internal/sshtest"
+)
+
+// knownHosts is a callback from the lines of a known_hosts file.
+func knownHosts(t *testing.T, lines ...string) ssh.HostKeyCallback {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "known_hosts")
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check, err := cluster.KnownHosts(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return check
+}
+
+func TestHostKeyAlgorithms(t *testing.T) {
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := func(host string, key any) string {
+		public, err := ssh.NewPublicKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return knownhosts.Line([]string{host}, public)
+	}
+	ed := sshtest.NewKey(t).PublicKey()
+	check := knownHosts(t,
+		knownhosts.Line([]string{"ed"}, ed), knownhosts.Line([]string{"[ed]:2222"}, ed),
+		line("ec", ec.Public()), line("rs", rs.Public()), line("two", ec.Public()), knownhosts.Line([]string{"two"}, ed))
+	for addr, want := range map[string][]string{
+		"ed:22":      {ssh.KeyAlgoED25519},
+		"ed:2222":    {ssh.KeyAlgoED25519},
+		"ec:22":      {ssh.KeyAlgoECDSA256},
+		"rs:22":      {ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512},
+		"two:22":     {ssh.KeyAlgoECDSA256, ssh.KeyAlgoED25519},
+		"unknown:22": nil,
+	} {
+		if got := cluster.HostKeyAlgorithms(check, addr); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", addr, got, want)
+		}
+	}
+}
+
+func TestTrustHost(t *testing.T) {
+	s := sshtest.Start(t)
+	path := filepath.Join(t.TempDir(), "known_hosts")
+	before := "# mine\n" + knownhosts.Line([]string{"elsewhere"}, sshtest.NewKey(t).PublicKey()) // no newline at its end
+	if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		fingerprint, err := cluster.TrustHost(t.Context(), path, s.Addr)
+		if err != nil || fingerprint != ssh.FingerprintSHA256(s.HostKey) {
+			t.Fatalf("fingerprint %s, %v", fingerprint, err)
+		}
+	}
+	after, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := before + "\n" + knownhosts.Line([]string{knownhosts.Normalize(s.Addr)}, s.HostKey) + "\n"; string(after) != want {
+		t.Errorf("the file became\n%swant\n%s", after, want)
+	}
+	check, err := cluster.KnownHosts(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := cluster.NewSSH(cluster.SSHConfig{Addr: s.Addr, Signers: []ssh.Signer{s.Signer}, HostKeys: check})
+	defer r.Close()
+	if _, err := r.Run(t.Context(), cluster.Cmd{Argv: []string{"true"}}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTrustHostNeverReplaces(t *testing.T) {
+	s := sshtest.Start(t)
+	path := filepath.Join(t.TempDir(), "known_hosts")
+	before := knownhosts.Line([]string{knownhosts.Normalize(s.Addr)}, sshtest.NewKey(t).PublicKey()) + "\n"
+	if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := cluster.TrustHost(t.Context(), path, s.Addr)
+	var stranger *cluster.HostKeyError
+	if !errors.As(err, &stranger) || !stranger.Changed {
+		t.Errorf("another key is known: %v", err)
+	}
+	if after, _ := os.ReadFile(path); string(after) != before {
+		t.Errorf("the file became %s", after)
+	}
+	first := filepath.Join(t.TempDir(), "new", "known_hosts")
+	if _, err := cluster.TrustHost(t.Context(), first, s.Addr); err != nil {
+		t.Errorf("into a file that is not there yet: %v", err)
+	}
+	if _, err := cluster.TrustHost(t.Context(), path, freeAddr(t)); err == nil {
+		t.Error("nobody listens there, and it is trusted")
+	}
+}
+
+func TestLoadSigners(t *testing.T) {
+	t.Parallel() // a passphrase is dear
+	private, public := sshtest.NewKeyPair(t)
+	write := func(block *pem.Block, err error) string {
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	signers, err := cluster.LoadSigners(write(ssh.MarshalPrivateKey(private, "")))
+	if err != nil || len(signers) != 1 || string(signers[0].PublicKey().Marshal()) != string(public.Marshal()) {
+		t.Errorf("got %v, %v", signers, err)
+	}
+	_, err = cluster.LoadSigners(write(ssh.MarshalPrivateKeyWithPassphrase(private, "", []byte("secret"))))
+	if err == nil || !strings.Contains(err.Error(), "passphrase") {
+		t.Errorf("with a passphrase: %v", err)
+	}
+	if _, err = cluster.LoadSigners(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without a file: %v", err)
+	}
+}

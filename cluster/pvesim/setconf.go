@@ -1,0 +1,263 @@
+package pvesim
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// hotplug are options that a running VM takes up at once, beside its disks.
+var hotplug = []string{
+	"name", "description", "tags", "onboot", "protection", "startup", "hookscript", "lock", "shares", "balloon",
+	"cpuunits", "cpulimit", "vmstatestorage",
+}
+
+// qmSet is PUT /nodes/N/qemu/ID/config: in the tool's own process, no task.
+func (c *call) qmSet(a args) error {
+	vmid := a.values["vmid"]
+	if len(a.values) == 1 {
+		return fail("no options specified")
+	}
+	for _, k := range splitTags(a.values["delete"]) {
+		if a.cmd.option(k) == nil {
+			return badParam(a.cmd, "delete", fmt.Sprintf("unknown option '%s'", k))
+		}
+	}
+	if err := c.checkDrives(a); err != nil {
+		return err
+	}
+	release, err := c.lockVM(c.ctx, vmid, lockWait)
+	if err != nil {
+		return err
+	}
+	defer release()
+	c.sim.mu.Lock()
+	v, err := c.find(vmid)
+	if err == nil {
+		err = checkChange(v, a)
+	}
+	c.sim.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := c.out(updateLine(a)); err != nil {
+		return err
+	}
+	c.sim.mu.Lock()
+	err = checkBoot(v, a)
+	c.sim.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	// Disks are made like those of a new VM, with this process as the worker.
+	w := &worker{call: c, ctx: c.ctx, cancel: func(error) {}, task: &task{}}
+	var made []string
+	fields, err := w.makeDrives(v, a.values, &made)
+	c.sim.mu.Lock()
+	defer c.sim.mu.Unlock()
+	if err != nil {
+		if !errors.Is(err, errKilled) {
+			c.sim.free(c.node, made)
+		}
+		return err
+	}
+	c.sim.apply(v, a, fields)
+	c.sim.saveVM(v)
+	return nil
+}
+
+// checkChange is the check of lock and digest. Sim.mu must be held.
+func checkChange(v *vm, a args) error {
+	if err := unlocked(v, a); err != nil {
+		return err
+	}
+	if d := a.values["digest"]; d != "" && d != v.digest() {
+		return fail("checksum mismatch (file change by other user?)")
+	}
+	return nil
+}
+
+// checkBoot: what the VM shall boot from has to be there. PVE: qm create does
+// not ask. Sim.mu must be held.
+func checkBoot(v *vm, a args) error {
+	if order, ok := strings.CutPrefix(a.values["boot"], "order="); ok {
+		for dev := range strings.SplitSeq(order, ";") {
+			if v.opts[dev] == "" && a.values[dev] == "" {
+				return fail("invalid bootorder: device '%s' does not exist'", dev)
+			}
+		}
+	}
+	return nil
+}
+
+// updateLine is what qm set prints first: its options, sorted, without the
+// password.
+func updateLine(a args) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "update VM %s:", a.values["vmid"])
+	for _, k := range slices.Sorted(maps.Keys(a.values)) {
+		if k == "vmid" || k == "digest" || k == "skiplock" || k == "force" {
+			continue
+		}
+		value := a.values[k]
+		if k == "cipassword" {
+			value = "<hidden>"
+		}
+		fmt.Fprintf(&b, " -%s %s", k, value)
+	}
+	return b.String()
+}
+
+// apply changes the options; what a running VM cannot take up waits for its
+// next start.
+func (s *Sim) apply(v *vm, a args, disks map[string]string) {
+	for _, k := range splitTags(a.values["delete"]) {
+		s.remove(v, k)
+	}
+	for _, k := range splitTags(a.values["revert"]) {
+		v.unpend(k)
+	}
+	set := maps.Clone(disks)
+	for k, value := range a.values {
+		switch {
+		case k == "description":
+			v.description = value
+		case k == "cipassword":
+			set[k] = hashPassword(value)
+		case !slices.Contains(notConfig, k) && !isDisk(k):
+			set[k] = s.normal(k, value)
+		}
+	}
+	for k, value := range set {
+		v.unpend(k)
+		if v.running && !slices.Contains(hotplug, k) && !isDisk(k) {
+			if v.opts[k] != value {
+				v.pend(k, value)
+			}
+			continue
+		}
+		v.opts[k] = value
+	}
+}
+
+// remove takes an option away, from a running VM perhaps at its next start. A
+// disk that is taken away becomes an unused one.
+func (s *Sim) remove(v *vm, key string) {
+	v.unpend(key)
+	value, ok := v.opts[key]
+	switch {
+	case key == "description":
+		v.description = ""
+	case !ok:
+	case isDisk(key) && !isCDROM(value) && volumeOf(value) != "":
+		delete(v.opts, key)
+		v.opts[freeUnused(v.opts)] = volumeOf(value)
+	case isUnused(key):
+		delete(v.opts, key)
+		s.free(v.node, []string{volumeOf(value)})
+	case v.running && !slices.Contains(hotplug, key) && !isDisk(key):
+		v.pend("delete", strings.Join(append(splitTags(v.pending["delete"]), key), ","))
+	default:
+		delete(v.opts, key)
+	}
+}
+
+// pend lets a change wait for the VM's next start.
+func (v *vm) pend(key, value string) {
+	if v.pending == nil {
+		v.pending = map[string]string{}
+	}
+	v.pending[key] = value
+}
+
+// unpend forgets what waits for the VM's next start.
+func (v *vm) unpend(key string) {
+	delete(v.pending, key)
+	left := slices.DeleteFunc(splitTags(v.pending["delete"]), func(k string) bool { return k == key })
+	if len(left) == 0 {
+		delete(v.pending, "delete")
+	} else {
+		v.pending["delete"] = strings.Join(left, ",")
+	}
+}
+
+// qmResize is `qm disk resize`. PVE: it ends with 0 whatever happens.
+func (c *call) qmResize(a args) error {
+	_, err := c.resize(a)
+	var f *failure
+	if errors.As(err, &f) {
+		c.err(f.text)
+		return nil
+	}
+	return err
+}
+
+func (c *call) resize(a args) (*task, error) {
+	vmid, disk := a.values["vmid"], a.values["disk"]
+	return c.work("resize", vmid, func(w *worker) error {
+		release, err := w.lockVM(w.ctx, vmid, lockWait)
+		if err != nil {
+			return err
+		}
+		defer release()
+		if err := w.sleep(w.sim.opts.Latency.Resize); err != nil {
+			return err
+		}
+		line := ""
+		err = w.do(func() error {
+			v, err := w.find(vmid)
+			if err != nil {
+				return err
+			}
+			if err := checkChange(v, a); err != nil {
+				return err
+			}
+			line, err = w.sim.grow(v, disk, a.values["size"])
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return w.say(line)
+	})
+}
+
+// grow changes a disk's size and returns what is printed.
+func (s *Sim) grow(v *vm, disk, size string) (string, error) {
+	value, ok := v.opts[disk]
+	if !ok {
+		return "", fail("disk '%s' does not exist", disk)
+	}
+	if isCDROM(value) {
+		return "", fail("you can't resize a cdrom")
+	}
+	st, vol := s.volume(v.node, volumeOf(value))
+	if vol == nil {
+		return "", fail("volume '%s' does not exist", volumeOf(value))
+	}
+	plus := strings.HasPrefix(size, "+")
+	bytes, _ := parseSize(strings.TrimPrefix(size, "+")) // the table's pattern says that it is one
+	if plus {
+		bytes += vol.size
+	}
+	switch {
+	case bytes < vol.size:
+		return "", fail("shrinking disks is not supported")
+	case bytes == vol.size:
+		return "", nil
+	}
+	old := vol.size
+	vol.size = bytes
+	d := parseDrive(disk, value)
+	d.options["size"] = formatSize(bytes)
+	v.opts[disk] = d.value()
+	s.saveVM(v)
+	if st.files() {
+		return "Image resized.", nil
+	}
+	return fmt.Sprintf("  Size of logical volume pve/%s changed from %.2f GiB (%d extents) to %.2f GiB (%d extents).\n"+
+		"  Logical volume pve/%s successfully resized.", vol.path,
+		float64(old)/float64(gib), old/(4*mib), float64(bytes)/float64(gib), bytes/(4*mib), vol.path), nil
+}

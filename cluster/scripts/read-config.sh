@@ -1,0 +1,8 @@
+# Prints a VM's conf file: ETC NODE VMID. Exit status 44: there is none.
+conf=$1/nodes/$2/qemu-server/$3.conf
+[ -e "$conf" ] || {
+	# Without .members nothing can be said: the file system is not there.
+	cat "$1/.members" >/dev/null && exit 44
+	exit 1
+}
+cat "$conf"
