@@ -1,0 +1,149 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"pvebot/cluster"
+)
+
+// setPlan changes what can be changed back first; a disk only grows.
+func (k *kit) setPlan() plan {
+	return plan{
+		{Phase: "change", Name: "reading configuration", Run: k.readSize},
+		{Phase: "change", Name: "changing CPU and memory", Run: k.setSize, Done: never, Undo: k.resetSize, Changes: true},
+		{Phase: "change", Name: "growing disk", Run: k.growBy, Done: k.hasGrown, Changes: true},
+		{Phase: "change", Name: "finalizing", Run: k.tellSize},
+	}
+}
+
+func (k *kit) prepareSet(ctx context.Context, s Set) (Spec, error) {
+	ref, c, err := k.same(ctx, s.VM)
+	if err != nil {
+		return nil, err
+	}
+	s.VM = ref
+	if err := k.free(ctx, ref, c); err != nil {
+		return nil, err
+	}
+	if c.Options["template"] == "1" {
+		return nil, Errorf(Conflict, "%s is a template; change what is made from it", ref)
+	}
+	if s.GrowMB > 0 && c.Options[bootDisk] == "" {
+		return nil, Errorf(Conflict, "%s has no disk %s that could grow", ref, bootDisk)
+	}
+	return s, k.settings.allow(Install{Cores: s.Cores, MemoryMB: s.MemoryMB, DiskMB: c.DiskSize(bootDisk)>>20 + s.GrowMB})
+}
+
+// readSize remembers what is there: to change it back, and so that a disk does
+// not grow twice.
+func (k *kit) readSize(ctx context.Context, w *Work) error {
+	ref, c, err := k.meant(ctx, w)
+	if err != nil {
+		return err
+	}
+	was := Size{Cores: option(c, "cores", 1), MemoryMB: option(c, "memory", 512), DiskMB: c.DiskSize(bootDisk) >> 20}
+	w.Result("%s", was)
+	return w.Learn(ctx, Facts{VMID: ref.VMID, Name: ref.Name, Node: ref.Node, Was: was})
+}
+
+// option is a number of a VM's configuration, or what PVE takes for it when it
+// is not set.
+func option(c cluster.VMConfig, name string, fallback int) int {
+	n, err := strconv.Atoi(c.Options[name])
+	if err != nil {
+		return fallback
+	}
+	return n
+}
+
+// Size is how large a VM is.
+type Size struct {
+	Cores    int   `json:"cores,omitempty"`
+	MemoryMB int   `json:"memory_mb,omitempty"`
+	DiskMB   int64 `json:"disk_mb,omitempty"`
+}
+
+func (s Size) String() string {
+	return fmt.Sprintf("%d CPUs, %s of memory, disk of %s", s.Cores, size(int64(s.MemoryMB)), size(s.DiskMB))
+}
+
+func (k *kit) setSize(ctx context.Context, w *Work) error {
+	s := w.Job().Order.Spec.(Set)
+	if s.Cores == 0 && s.MemoryMB == 0 {
+		w.Result("not asked for")
+		return nil
+	}
+	return k.change(ctx, w, "changing the VM", func(ctx context.Context, node string, vmid int) error {
+		return k.cluster.SetOptions(ctx, node, vmid, cluster.Options{Cores: s.Cores, MemoryMB: s.MemoryMB})
+	})
+}
+
+func (k *kit) resetSize(ctx context.Context, w *Work) error {
+	s, was := w.Job().Order.Spec.(Set), w.Facts().Was
+	var back cluster.Options
+	if s.Cores > 0 {
+		back.Cores = was.Cores
+	}
+	if s.MemoryMB > 0 {
+		back.MemoryMB = was.MemoryMB
+	}
+	if back == (cluster.Options{}) {
+		return nil
+	}
+	return k.change(ctx, w, "changing the VM back", func(ctx context.Context, node string, vmid int) error {
+		return k.cluster.SetOptions(ctx, node, vmid, back)
+	})
+}
+
+// growTo is the size in MiB that the disk shall have.
+func growTo(w *Work) int64 { return w.Facts().Was.DiskMB + w.Job().Order.Spec.(Set).GrowMB }
+
+func (k *kit) growBy(ctx context.Context, w *Work) error {
+	if w.Job().Order.Spec.(Set).GrowMB == 0 {
+		w.Result("not asked for")
+		return nil
+	}
+	return k.change(ctx, w, "growing the disk", func(ctx context.Context, node string, vmid int) error {
+		return k.cluster.Resize(ctx, node, vmid, bootDisk, growTo(w)<<20)
+	})
+}
+
+func (k *kit) hasGrown(ctx context.Context, w *Work) (bool, error) {
+	_, c, err := k.meant(ctx, w)
+	return err == nil && c.DiskSize(bootDisk)>>20 >= growTo(w), err
+}
+
+func (k *kit) tellSize(ctx context.Context, w *Work) error {
+	ref, c, err := k.meant(ctx, w)
+	if err != nil {
+		return err
+	}
+	s, was := w.Job().Order.Spec.(Set), w.Facts().Was
+	now := Size{Cores: s.Cores, MemoryMB: s.MemoryMB, DiskMB: c.DiskSize(bootDisk) >> 20}
+	overwrite(&was.Cores, now.Cores)
+	overwrite(&was.MemoryMB, now.MemoryMB)
+	overwrite(&was.DiskMB, now.DiskMB)
+	status, err := k.cluster.Status(ctx, ref.Node, ref.VMID)
+	if err != nil {
+		return unreachable(ref.String(), err)
+	}
+	w.Result("%s", was)
+	if pending := s.Cores > 0 && option(c, "cores", 1) != s.Cores || s.MemoryMB > 0 && option(c, "memory", 512) != s.MemoryMB; pending && status != "stopped" {
+		w.Result("%s, CPU and memory from its next start on", was)
+	}
+	return k.updateRecord(ctx, ref, func(r *VMRecord) {
+		r.Cores, r.MemoryMB, r.DiskMB = was.Cores, was.MemoryMB, was.DiskMB
+	})
+}
+
+// updateRecord changes what the store knows of the VM, if it knows it.
+func (k *kit) updateRecord(ctx context.Context, ref VMRef, change func(*VMRecord)) error {
+	r, known, err := k.store.VMRecord(ctx, k.cluster.Name(), ref.VMID)
+	if err != nil || !known || r.UUID != ref.UUID {
+		return err
+	}
+	change(&r)
+	return k.store.SaveVM(ctx, r)
+}

@@ -1,0 +1,155 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pvebot/cluster"
+)
+
+// needed are the tools that a node has to have, with what brings them; "" for
+// those of PVE itself.
+var needed = []struct{ tool, pkg string }{
+	{"qm", ""}, {"pvesh", ""}, {"pvesm", ""},
+	{"wget", "wget"}, {"ping", "iputils-ping"}, {"setsid", "util-linux"}, {"sha256sum", "coreutils"}, {"sha512sum", "coreutils"},
+}
+
+// nodes looks at every node that is configured, all at once.
+func (e *exam) nodes(ctx context.Context) {
+	var tools []string
+	for _, n := range needed {
+		tools = append(tools, n.tool)
+	}
+	type answer struct {
+		look cluster.Look
+		off  time.Duration
+		err  error
+	}
+	names := e.Cluster.Nodes().Names()
+	answers := make([]answer, len(names))
+	var all sync.WaitGroup
+	for i, name := range names {
+		all.Go(func() {
+			before := e.Clock.Now()
+			look, err := e.Cluster.Look(ctx, name, e.ImageDir, tools...)
+			after := e.Clock.Now()
+			// Right is whatever lies between the two moments, less a second, of
+			// which the node tells no parts.
+			off := max(before.Add(-time.Second).Sub(look.Time), look.Time.Sub(after), 0).Round(time.Second)
+			answers[i] = answer{look, off, err}
+		})
+	}
+	all.Wait()
+	for i, name := range names {
+		if err := answers[i].err; err != nil {
+			e.unreachable(name, err)
+			continue
+		}
+		look := answers[i].look
+		e.looks[name], e.off[name] = look, answers[i].off
+		if look.User != "root" {
+			e.problem(name, "SSH_USER=root", "the bot is %s there, and qm wants root", look.User)
+			continue
+		}
+		e.fine(name, "answers as root, and its host key is the pinned one")
+	}
+}
+
+// unreachable says why a node does not answer, and what helps.
+func (e *exam) unreachable(name string, err error) {
+	wrong, isKey := errors.AsType[*cluster.HostKeyError](err)
+	switch {
+	case isKey && wrong.Changed:
+		e.problem(name, fmt.Sprintf("make sure that %s was installed anew, then: ssh-keygen -R %s && bot nodes trust %s", name, hostOf(wrong.Addr), name),
+			"it shows another host key than the pinned one: %s", wrong.Fingerprint)
+	case isKey:
+		e.problem(name, "bot nodes trust "+name, "its host key is not pinned: %s", wrong.Fingerprint)
+	case cluster.IsRefusedByGate(err):
+		e.problem(name, "bot gate | "+e.on(name, "install -m 0755 /dev/stdin /usr/local/sbin/pvebot-gate"),
+			"its gate is of another version of the bot, or of other settings")
+	case strings.Contains(err.Error(), "unable to authenticate"):
+		e.problem(name, e.ssh(name, "ssh-copy-id -i "+e.KeyFile), "it does not let the bot's key in")
+	default:
+		e.problem(name, "see whether NODE_"+name+" is right: "+e.on(name, "hostname"), "it can't be reached at %s: %v", e.Addrs[name], err)
+	}
+}
+
+// hostOf is how known_hosts calls an address.
+func hostOf(addr string) string {
+	if host, ok := strings.CutSuffix(addr, ":22"); ok {
+		return host
+	}
+	if i := strings.LastIndexByte(addr, ':'); i >= 0 {
+		return "'[" + addr[:i] + "]" + addr[i:] + "'"
+	}
+	return addr
+}
+
+func (e *exam) tools(context.Context) {
+	for _, name := range e.answering() {
+		has := e.looks[name].Has
+		var pve, others, packages []string
+		for _, n := range needed {
+			switch {
+			case has[n.tool]:
+			case n.pkg == "":
+				pve = append(pve, n.tool)
+			default:
+				others, packages = append(others, n.tool), append(packages, n.pkg)
+			}
+		}
+		switch {
+		case len(pve) > 0:
+			e.problem(name, e.on(name, "pveversion"), "there is no %s: is it a Proxmox VE node?", strings.Join(pve, ", no "))
+		case len(others) > 0:
+			slices.Sort(packages)
+			e.problem(name, e.on(name, "apt install "+strings.Join(slices.Compact(packages), " ")), "there is no %s", strings.Join(others, ", no "))
+		default:
+			e.fine(name, "qm, pvesh, pvesm and all else are there")
+		}
+	}
+}
+
+// How far a clock may be off: leases and tasks are told apart by seconds,
+// certificates and Ceph by less than a minute.
+const (
+	skewWarning = 5 * time.Second
+	skewProblem = time.Minute
+)
+
+// clocks compares the nodes with this machine.
+func (e *exam) clocks(context.Context) {
+	for _, name := range e.answering() {
+		off := e.off[name]
+		fix := e.on(name, "systemctl restart chrony; timedatectl") + ", and timedatectl here"
+		switch {
+		case off > skewProblem:
+			e.problem(name, fix, "its clock and this machine's are %s apart", off)
+		case off > skewWarning:
+			e.warn(name, fix, "its clock and this machine's are %s apart", off)
+		default:
+			e.fine(name, "its clock is right")
+		}
+	}
+}
+
+// leastRoom is what the largest image of the catalogue takes, with what is
+// unpacked of it.
+const leastRoom = 4 << 30
+
+func (e *exam) room(context.Context) {
+	for _, name := range e.answering() {
+		space := e.looks[name].Space
+		if space < leastRoom {
+			e.warn(name, e.on(name, "df -h "+e.ImageDir)+", then make room or set IMAGE_DIR",
+				"%s free for images in %s", size(space), e.ImageDir)
+			continue
+		}
+		e.fine(name, "%s free for images in %s", size(space), e.ImageDir)
+	}
+}

@@ -1,0 +1,258 @@
+package provision
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"pvebot/alloc"
+	"pvebot/cluster"
+	"pvebot/provision/image"
+)
+
+// Network is where a new VM can be: a bridge with its addresses.
+type Network struct {
+	Name       string // "" for the default one
+	Pool       alloc.Pool
+	Bridge     string
+	VLAN       int    // 0: untagged
+	Nameserver string // "": the node's own
+}
+
+// networkFile is a network in the operator's file.
+type networkFile struct {
+	Name    string   `yaml:"name"`
+	CIDR    string   `yaml:"cidr"`
+	Gateway string   `yaml:"gateway"`
+	Range   string   `yaml:"range"`
+	DHCP    bool     `yaml:"dhcp"`
+	IDs     string   `yaml:"ids"`
+	Bridge  string   `yaml:"bridge"`
+	VLAN    int      `yaml:"vlan"`
+	DNS     []string `yaml:"dns"`
+}
+
+var (
+	networkName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
+	bridgeName  = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_.-]{0,14}$`)
+)
+
+// ParseNetworks reads the operator's networks:
+//
+//   - name: dmz
+//     cidr: 10.20.0.0/24
+//     gateway: 10.20.0.1
+//     range: 10.20.0.50-10.20.0.99
+//     ids: "5000"       # VMID of the first address, the next one is 5001
+//     bridge: vmbr1
+//     vlan: 20
+//     dns: [10.20.0.2]
+//   - name: office
+//     dhcp: true        # the guest agent tells the address
+//     ids: 6000-6099
+//     bridge: vmbr0
+//
+// No two may have VMIDs or addresses in common, nor with the default network.
+// The error tells all that is wrong.
+func ParseNetworks(file []byte, def alloc.Pool) ([]Network, error) {
+	entries, err := decodeNetworks(file)
+	if err != nil {
+		return nil, err
+	}
+	var networks []Network
+	var errs []error
+	for i, e := range entries {
+		n, err := e.network()
+		if err == nil {
+			err = n.apart(networks, def)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("network %d (%s): %w", i+1, e.Name, err))
+			continue
+		}
+		networks = append(networks, n)
+	}
+	return networks, errors.Join(errs...)
+}
+
+// decodeNetworks reads the YAML. The decoder panics on some that is none.
+func decodeNetworks(file []byte) (entries []networkFile, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("this is no list of networks in YAML: %v", p)
+		}
+	}()
+	err = yaml.NewDecoder(bytes.NewReader(file), yaml.DisallowUnknownField()).Decode(&entries)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, errors.New(yaml.FormatError(err, false, false))
+	}
+	return entries, nil
+}
+
+func (e networkFile) network() (Network, error) {
+	n := Network{Name: e.Name, Bridge: cmp.Or(e.Bridge, "vmbr0"), VLAN: e.VLAN, Nameserver: strings.Join(e.DNS, " ")}
+	switch {
+	case !networkName.MatchString(n.Name):
+		return n, fmt.Errorf("%q is no name for a network: lower-case letters, digits and hyphens", n.Name)
+	case !bridgeName.MatchString(n.Bridge):
+		return n, fmt.Errorf("%q is no bridge, such as vmbr0", n.Bridge)
+	case n.VLAN < 0 || n.VLAN > 4094:
+		return n, fmt.Errorf("vlan is %d: it is between 1 and 4094", n.VLAN)
+	case e.DHCP && (e.CIDR != "" || e.Gateway != "" || e.Range != ""):
+		return n, errors.New("with dhcp: true there is no cidr, gateway or range")
+	}
+	for _, s := range e.DNS {
+		if _, err := netip.ParseAddr(s); err != nil {
+			return n, fmt.Errorf("dns has %q, which is no address", s)
+		}
+	}
+	from, to, isRange := strings.Cut(e.IDs, "-")
+	start, err := strconv.Atoi(strings.TrimSpace(from))
+	if err != nil {
+		return n, fmt.Errorf("ids is %q: the VMID of the first address, such as 5000", e.IDs)
+	}
+	if e.DHCP {
+		end, err := strconv.Atoi(strings.TrimSpace(to))
+		if err != nil || !isRange {
+			return n, fmt.Errorf("ids is %q: with dhcp it is a range of VMIDs, such as 6000-6099", e.IDs)
+		}
+		n.Pool, err = alloc.NewDynamic(n.Name, start, end)
+		return n, err
+	}
+	if isRange {
+		return n, fmt.Errorf("ids is %q: only the VMID of the first address, the others follow", e.IDs)
+	}
+	prefix, err := netip.ParsePrefix(e.CIDR)
+	if err != nil {
+		return n, fmt.Errorf("cidr is %q: a network such as 10.20.0.0/24", e.CIDR)
+	}
+	gateway, err := netip.ParseAddr(e.Gateway)
+	if err != nil {
+		return n, fmt.Errorf("gateway is %q: an address such as 10.20.0.1", e.Gateway)
+	}
+	first, last, ok := strings.Cut(e.Range, "-")
+	a, err1 := netip.ParseAddr(strings.TrimSpace(first))
+	b, err2 := netip.ParseAddr(strings.TrimSpace(last))
+	if !ok || err1 != nil || err2 != nil {
+		return n, fmt.Errorf("range is %q: two addresses, such as 10.20.0.50-10.20.0.99", e.Range)
+	}
+	n.Pool, err = alloc.NewRange(n.Name, prefix, gateway, a, b, start)
+	return n, err
+}
+
+// apart says what n has in common with another network.
+func (n Network) apart(others []Network, def alloc.Pool) error {
+	if n.Pool.Overlaps(def) {
+		return fmt.Errorf("VMIDs or addresses of it are in the default network, %s (ids %d-%d)", def, def.Start, def.End)
+	}
+	for _, o := range others {
+		if n.Name == o.Name {
+			return errors.New("there are two of that name")
+		}
+		if n.Pool.Overlaps(o.Pool) {
+			return fmt.Errorf("it has VMIDs or addresses in common with network %s", o.Name)
+		}
+	}
+	return nil
+}
+
+// network finds a network by its name; "" is the default one.
+func (c Settings) network(name string) (Network, error) {
+	if name == "" {
+		return Network{Pool: c.Pool, Bridge: c.Bridge, Nameserver: c.Nameserver}, nil
+	}
+	names := make([]string, len(c.Networks))
+	for i, n := range c.Networks {
+		if n.Name == name {
+			return n, nil
+		}
+		names[i] = n.Name
+	}
+	return Network{}, &Error{
+		Kind: NotFound, Say: fmt.Sprintf("there is no network %s; there are %s", name, cmp.Or(strings.Join(names, ", "), "none but the default one")),
+		Try: "leave --network out for the default one",
+	}
+}
+
+// networkOf is the network that a VMID belongs to: the default one if it is in
+// none.
+func (c Settings) networkOf(vmid int) Network {
+	if i := slices.IndexFunc(c.Networks, func(n Network) bool { return n.Pool.Has(vmid) }); i >= 0 {
+		return c.Networks[i]
+	}
+	n, _ := c.network("") // is always there
+	return n
+}
+
+// ipConfig is what a slot's VM is told of its address.
+func (n Network) ipConfig(vmid int, ip netip.Addr) string {
+	if n.Pool.Dynamic() {
+		return "ip=dhcp"
+	}
+	return fmt.Sprintf("ip=%s,gw=%s", n.Pool.CIDR(alloc.Slot{VMID: vmid, IP: ip}), n.Pool.Gateway)
+}
+
+// suits says why an image can't go to the network.
+func (n Network) suits(img image.Image) error {
+	if n.Pool.Dynamic() && !img.Agent {
+		return &Error{
+			Kind: Conflict, Say: fmt.Sprintf("in network %s DHCP gives the addresses, and the image of %s has no guest agent that could tell its own", n.Name, img.Title),
+			Try: "another network, or an image with the agent",
+		}
+	}
+	return nil
+}
+
+// addressPatience is how long a guest may take until its agent tells an
+// address.
+const addressPatience = 10 * time.Minute
+
+// learnAddress asks the guest agent for the address that DHCP gave to the VM.
+func (k *kit) learnAddress(ctx context.Context, w *Work) error {
+	f := w.Facts()
+	if f.IP.IsValid() || !k.settings.networkOf(f.VMID).Pool.Dynamic() {
+		return nil
+	}
+	node, c, err := k.ownVM(ctx, w)
+	if err != nil {
+		return err
+	}
+	began := k.clock.Now()
+	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		addrs, err := k.cluster.GuestAddresses(ctx, node, f.VMID, c.MAC())
+		if err != nil && !errors.Is(err, cluster.ErrNoAgent) {
+			return unreachable("node "+node, err)
+		}
+		if len(addrs) > 0 {
+			w.Log(ctx, fmt.Sprintf("DHCP gave it %s", addrs[0]))
+			return w.Learn(ctx, Facts{IP: addrs[0]})
+		}
+		if k.clock.Now().Sub(began) > addressPatience {
+			return &Error{Kind: Failed, Say: "the guest agent has not told an address", Try: fmt.Sprintf("is there a DHCP server? qm terminal %d shows the console", f.VMID), Err: err}
+		}
+		w.Progress(ctx, -1, "waiting for the guest agent to tell the address that DHCP gave")
+		if err := k.clock.Sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// room is how many slots all networks have together.
+func (c Settings) room() int {
+	n := c.Pool.Size()
+	for _, net := range c.Networks {
+		n += net.Pool.Size()
+	}
+	return n
+}

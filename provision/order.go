@@ -1,0 +1,118 @@
+package provision
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Actor is who asked: platform and id, never a display name.
+type Actor struct {
+	Platform string `json:"platform"`       // slack, discord, web, console, http, system
+	ID       string `json:"id"`             // the platform's own id
+	Name     string `json:"name,omitempty"` // for people to read; nothing is decided by it
+}
+
+// Key is platform/id, as policy and audit write it.
+func (a Actor) Key() string { return a.Platform + "/" + a.ID }
+
+func (a Actor) String() string {
+	if a.Name != "" {
+		return a.Name
+	}
+	return a.Key()
+}
+
+// Same reports whether a and b are one person: display names do not count.
+func (a Actor) Same(b Actor) bool { return a.Platform == b.Platform && a.ID == b.ID }
+
+// Conversation is where an order came from and where its card goes.
+type Conversation struct {
+	Platform string `json:"platform"`
+	Channel  string `json:"channel,omitempty"`
+}
+
+// Order is a Spec that policy let through.
+type Order struct {
+	Key     string // equal Keys are one order: platform/interaction id, or random
+	Cluster string // the cluster it is for; only workers of that cluster claim it
+	By      Actor
+	Where   Conversation
+	Spec    Spec
+	Gate    *Gate // nil: nobody needs to approve
+	// OnFailure is what a failed step does: OnFailureAsk parks the job for
+	// people to decide, OnFailureUndo undoes at once.
+	OnFailure OnFailure
+	Text      string // the line as it was typed, for people to read
+}
+
+// Public is o without its secrets, for everybody who may read the order.
+func (o Order) Public() Order {
+	if s, ok := o.Spec.(Install); ok {
+		s.PasswordHash = ""
+		o.Spec = s
+	}
+	return o
+}
+
+// Public is e without the secrets of its order.
+func (e Event) Public() Event {
+	if e.Order != nil {
+		o := e.Order.Public()
+		e.Order = &o
+	}
+	return e
+}
+
+// OnFailure is what a failed step leads to.
+type OnFailure string
+
+// What a failed step leads to.
+const (
+	OnFailureUndo OnFailure = "undo"
+	OnFailureAsk  OnFailure = "ask"
+)
+
+// Gate is an approval that an order waits for.
+type Gate struct {
+	Need    int       `json:"need"`             // votes for it
+	Of      []string  `json:"of"`               // roles that may vote; none: only the asker, who confirms the order
+	Reason  string    `json:"reason"`           // the rule, for people
+	Digest  string    `json:"digest,omitempty"` // of the plan that was shown
+	Plan    *Plan     `json:"plan,omitempty"`   // that was shown
+	Expires time.Time `json:"expires"`
+	SoloOK  bool      `json:"solo_ok,omitempty"` // the asker's own vote counts
+}
+
+type orderJSON struct {
+	Key       string          `json:"key"`
+	Cluster   string          `json:"cluster,omitempty"`
+	By        Actor           `json:"by"`
+	Where     Conversation    `json:"where"`
+	Spec      json.RawMessage `json:"spec"`
+	Gate      *Gate           `json:"gate,omitempty"`
+	OnFailure OnFailure       `json:"on_failure,omitempty"`
+	Text      string          `json:"text,omitempty"`
+}
+
+// MarshalJSON writes the order's stored form.
+func (o Order) MarshalJSON() ([]byte, error) {
+	spec, err := MarshalSpec(o.Spec)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(orderJSON{o.Key, o.Cluster, o.By, o.Where, spec, o.Gate, o.OnFailure, o.Text})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (o *Order) UnmarshalJSON(data []byte) error {
+	var j orderJSON
+	if err := json.Unmarshal(data, &j); err != nil {
+		return err
+	}
+	spec, err := UnmarshalSpec(j.Spec)
+	if err != nil {
+		return err
+	}
+	*o = Order{j.Key, j.Cluster, j.By, j.Where, spec, j.Gate, j.OnFailure, j.Text}
+	return nil
+}

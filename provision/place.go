@@ -1,0 +1,257 @@
+package provision
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"pvebot/cluster"
+	"pvebot/provision/image"
+)
+
+// site is the cluster as a new VM finds it: what there is, and what jobs that
+// are not done yet will take of it.
+type site struct {
+	cluster.Resources
+	vms      []VM // the guests, with what the store knows of fresh ones
+	ours     []string
+	groups   []cluster.Baseline // what the nodes' CPUs can run
+	flight   []Job
+	draining map[string]JobID
+}
+
+// lookAround collects a site. The job but is not counted.
+func (k *kit) lookAround(ctx context.Context, but JobID) (*site, error) {
+	s := &site{ours: k.cluster.Nodes().Names(), draining: map[string]JobID{}}
+	m, err := k.cluster.Membership(ctx)
+	if err != nil {
+		return nil, unreachable("the cluster", err)
+	}
+	if !m.Quorate {
+		return nil, Errorf(Unavailable, "the cluster has no quorum, so nothing can be created now")
+	}
+	if s.Resources, err = k.view.resources(ctx); err != nil {
+		return nil, err
+	}
+	s.Nodes = slices.Clone(s.Nodes)
+	for _, member := range m.Members { // fresher than the statistics
+		if i := slices.IndexFunc(s.Nodes, func(n cluster.Node) bool { return n.Name == member.Name }); i >= 0 && !member.Online {
+			s.Nodes[i].Status = "offline"
+		}
+	}
+	if s.vms, err = k.vms(ctx); err != nil {
+		return nil, err
+	}
+	if s.groups, err = k.cluster.Baselines(ctx); err != nil {
+		return nil, unreachable("the cluster", err)
+	}
+	if s.flight, err = k.inFlight(ctx, but); err != nil {
+		return nil, err
+	}
+	for _, j := range s.flight {
+		if d, ok := j.Order.Spec.(Drain); ok {
+			s.draining[d.Node] = j.ID
+		}
+	}
+	return s, nil
+}
+
+// inFlight are the other jobs that will still take something.
+func (k *kit) inFlight(ctx context.Context, but JobID) ([]Job, error) {
+	jobs, err := k.store.Jobs(ctx, Filter{Cluster: k.cluster.Name(), States: []State{StateQueued, StateRunning, StateParked}, Limit: 1000})
+	return slices.DeleteFunc(jobs, func(j Job) bool { return j.ID == but }), err
+}
+
+// place is where a new VM goes, and why there.
+type place struct {
+	node string
+	cpu  string // its CPU type
+	why  string
+	warn string // what people should know about that place, "" for nothing
+}
+
+// candidate is a node that can take the VM.
+type candidate struct {
+	place
+	everywhere bool    // the VM can be migrated to all nodes of the group
+	free       int64   // bytes of memory that nobody uses or was promised
+	busy       float64 // fraction of the CPUs, with what jobs in flight will use
+}
+
+// score is the memory that is free, by what the CPUs have left for it.
+func (c candidate) score() float64 { return float64(c.free) * (1 - c.busy) }
+
+// choose finds the place for a new VM of an image. With a node ordered it is
+// that node or an error; otherwise the node with most memory and CPU left.
+func (s *site) choose(spec Install, img image.Image) (place, error) {
+	var fit []candidate
+	var not []string
+	var first error
+	for _, n := range s.Nodes {
+		if spec.Node != "" && n.Name != spec.Node || spec.Node == "" && !slices.Contains(s.ours, n.Name) {
+			continue
+		}
+		c, err := s.candidate(n, spec, img)
+		if err != nil {
+			say, _ := Explain(err)
+			not, first = append(not, say), cmp.Or(first, err)
+			continue
+		}
+		fit = append(fit, c)
+	}
+	switch {
+	case len(fit) > 0:
+		best := slices.MaxFunc(fit, func(a, b candidate) int {
+			if a.everywhere != b.everywhere {
+				return map[bool]int{true: 1, false: -1}[a.everywhere]
+			}
+			return cmp.Compare(a.score(), b.score())
+		})
+		if spec.Node == "" && len(not) > 0 {
+			best.why += "; " + strings.Join(not, "; ")
+		}
+		return best.place, nil
+	case spec.Node != "":
+		return place{}, cmp.Or(first, usableNode(s.Resources, spec.Node))
+	case len(not) == 1:
+		return place{}, first
+	case len(not) > 1:
+		return place{}, &Error{Kind: KindOf(first), Say: "no node can take it: " + strings.Join(not, "; "), Try: "vm nodes"}
+	}
+	return place{}, Errorf(Unavailable, "the cluster has no node for a VM")
+}
+
+// candidate says what speaks for a node, or the reason why it can't take the
+// VM.
+func (s *site) candidate(n cluster.Node, spec Install, img image.Image) (candidate, error) {
+	c := candidate{place: place{node: n.Name}}
+	job, draining := s.draining[n.Name]
+	switch {
+	case n.Status == "offline":
+		return c, &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s is offline", n.Name), Try: "vm nodes"}
+	case !slices.Contains(s.ours, n.Name):
+		return c, &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s is not among the bot's nodes", n.Name), Try: "set NODE_" + n.Name}
+	case draining:
+		return c, &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s is being drained by job %d", n.Name, job), Try: "vm nodes"}
+	case n.HAState == "maintenance":
+		return c, &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s is in maintenance", n.Name), Try: "vm nodes"}
+	}
+	if err := usableStorage(s.Resources, n.Name, spec.Storage, spec.DiskMB, s.soonOn(n.Name, spec.Storage)); err != nil {
+		return c, err
+	}
+	var err error
+	if c.cpu, c.warn, c.everywhere, err = s.cpu(n.Name, img); err != nil {
+		return c, err
+	}
+	soon, cores := s.soon(n.Name)
+	c.free = n.MaxMem - max(n.Mem, s.promised(n.Name)) - soon
+	if n.CPUs > 0 {
+		c.busy = min(1, n.CPU+float64(cores)/float64(n.CPUs))
+	}
+	c.why = fmt.Sprintf("%s of memory free, CPUs %.0f%% busy", size(max(0, c.free)>>20), c.busy*100)
+	if left, want := n.MaxMem-n.Mem-soon, int64(spec.MemoryMB)<<20; left < want {
+		say := fmt.Sprintf("node %s has %s of memory left, too little for %s", n.Name, size(max(0, left)>>20), size(want>>20))
+		if spec.Node == "" {
+			return c, &Error{Kind: Full, Say: say, Try: "less --ram"}
+		}
+		c.warn = strings.TrimPrefix(c.warn+"; "+say, "; ") // it was ordered, and memory may be swapped or shared
+	}
+	return c, nil
+}
+
+// promised is the memory in bytes that the guests of a node may take at most.
+// Templates and stopped guests take none.
+func (s *site) promised(node string) (sum int64) {
+	for _, v := range s.vms {
+		if v.Node == node && !v.Template && v.Status != "stopped" {
+			sum += int64(v.MemoryMB) << 20
+		}
+	}
+	return sum
+}
+
+// soon is what jobs in flight will take on a node: memory in bytes, cores.
+func (s *site) soon(node string) (memory int64, cores int) {
+	for _, j := range s.flight {
+		i, ok := j.Order.Spec.(Install)
+		if !ok || j.Facts.Node != node {
+			continue
+		}
+		runs := slices.ContainsFunc(s.vms, func(v VM) bool { return v.VMID == j.Facts.VMID && v.Status == "running" })
+		if !runs {
+			memory, cores = memory+int64(i.MemoryMB)<<20, cores+i.Cores
+		}
+	}
+	return memory, cores
+}
+
+// cpu chooses the CPU type for an image on a node: the best that all nodes of
+// the node's group can run. An image that needs more can be had on a node that
+// can, at a price.
+func (s *site) cpu(node string, img image.Image) (cpu, warn string, everywhere bool, err error) {
+	for _, g := range s.groups {
+		n, ok := g.Node(node)
+		switch {
+		case !ok:
+			continue
+		case cluster.CPUFits(img.CPU, g.Type):
+			return g.Type, "", true, nil
+		case !cluster.CPUFits(img.CPU, n.Type):
+			return "", "", false, &Error{
+				Kind: Conflict, Try: "choose another OS, or a node whose CPU can: vm nodes",
+				Say: fmt.Sprintf("%s needs a CPU of type %s, and %s has no more than %s: it lacks %s", img.Title, img.CPU, node, n.Type, strings.Join(n.Lacks, ", ")),
+			}
+		}
+		var weak []string
+		for _, other := range g.Nodes {
+			if !cluster.CPUFits(img.CPU, other.Type) {
+				weak = append(weak, other.Node)
+			}
+		}
+		return img.CPU, fmt.Sprintf("%s needs CPU type %s, so it can't be migrated to %s", img.Title, img.CPU, strings.Join(weak, ", ")), false, nil
+	}
+	return "", "", false, Errorf(Unavailable, "node %s does not say what its CPU can do", node)
+}
+
+// choosePlace makes sure that the cluster can take a VM, and chooses its node
+// and CPU type. Jobs choose one after the other: each counts what those before
+// it will take.
+func (k *kit) choosePlace(ctx context.Context, w *Work) error {
+	img, err := k.imageOf(w)
+	if err != nil {
+		return err
+	}
+	k.placing.Lock()
+	defer k.placing.Unlock()
+	s, err := k.lookAround(ctx, w.Job().ID)
+	if err != nil {
+		return err
+	}
+	p, err := s.choose(w.install(), img)
+	if err != nil {
+		return err
+	}
+	w.Result("on %s: %s", p.node, p.why)
+	if p.warn != "" {
+		w.Result("on %s: %s; %s", p.node, p.why, p.warn)
+	}
+	return w.Learn(ctx, Facts{Cluster: k.cluster.Name(), Node: p.node, Storage: w.install().Storage, CPU: p.cpu})
+}
+
+// usableNode says why a new VM can't go to the node called name.
+func usableNode(r cluster.Resources, name string) error {
+	var names []string
+	for _, n := range r.Nodes {
+		names = append(names, n.Name)
+		if n.Name != name {
+			continue
+		}
+		if n.Status == "offline" {
+			return &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s is offline", name), Try: "vm nodes"}
+		}
+		return nil
+	}
+	return &Error{Kind: NotFound, Say: fmt.Sprintf("there is no node %s; I know %s", name, strings.Join(names, ", ")), Try: "vm nodes"}
+}

@@ -1,0 +1,171 @@
+package provision
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"pvebot/cluster"
+)
+
+func (k *kit) snapshotPlan() plan {
+	return plan{
+		{Phase: "snapshot", Name: "taking snapshot", Run: k.takeSnapshot, Done: k.hasSnapshot, Undo: k.dropSnapshot, Changes: true},
+	}
+}
+
+func (k *kit) rollbackPlan() plan {
+	return plan{
+		{Phase: "rollback", Name: "checking snapshot", Run: k.checkSnapshot},
+		{Phase: "rollback", Name: "stopping VM", Run: k.powerOff, Done: k.isStopped, Undo: k.powerOnAgain, Changes: true},
+		{Phase: "rollback", Name: "rolling back", Run: k.rollBack, Done: never, Changes: true},
+		{Phase: "rollback", Name: "starting VM", Run: k.startAgain, Done: k.isRunning, Changes: true},
+		{Phase: "rollback", Name: "finalizing", Run: k.tellRollback},
+	}
+}
+
+// Snapshots lists the snapshots of a VM, oldest first.
+func (e *Engine) Snapshots(ctx context.Context, vm VMRef) ([]cluster.VMSnapshot, error) {
+	ref, _, err := e.kit.same(ctx, vm)
+	if err != nil {
+		return nil, err
+	}
+	return e.kit.snapshots(ctx, ref)
+}
+
+func (k *kit) snapshots(ctx context.Context, ref VMRef) ([]cluster.VMSnapshot, error) {
+	list, err := k.cluster.Snapshots(ctx, ref.Node, ref.VMID)
+	return list, unreachable(ref.String(), err)
+}
+
+func named(list []cluster.VMSnapshot, name string) bool {
+	return slices.ContainsFunc(list, func(s cluster.VMSnapshot) bool { return s.Name == name })
+}
+
+func (k *kit) prepareSnapshot(ctx context.Context, s Snapshot) (Spec, error) {
+	ref, c, err := k.same(ctx, s.VM)
+	if err != nil {
+		return nil, err
+	}
+	s.VM = ref
+	s.Name = cmp.Or(s.Name, "bot-"+k.clock.Now().UTC().Format("20060102-150405"))
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	if err := k.free(ctx, ref, c); err != nil {
+		return nil, err
+	}
+	list, err := k.snapshots(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if named(list, s.Name) {
+		return nil, &Error{Kind: Conflict, Say: fmt.Sprintf("%s has a snapshot %s already", ref, s.Name), Try: "choose another name"}
+	}
+	return s, nil
+}
+
+func (k *kit) prepareRollback(ctx context.Context, s Rollback) (Spec, error) {
+	ref, c, err := k.same(ctx, s.VM)
+	if err != nil {
+		return nil, err
+	}
+	s.VM = ref
+	if err := errors.Join(k.notBot(ref), k.free(ctx, ref, c)); err != nil {
+		return nil, err
+	}
+	return s, k.knowsSnapshot(ctx, s)
+}
+
+func (k *kit) knowsSnapshot(ctx context.Context, s Rollback) error {
+	list, err := k.snapshots(ctx, s.VM)
+	if err != nil || named(list, s.Name) {
+		return err
+	}
+	var names []string
+	for _, l := range list {
+		names = append(names, l.Name)
+	}
+	return &Error{
+		Kind: NotFound, Say: fmt.Sprintf("%s has no snapshot %s; it has %s", s.VM, s.Name, cmp.Or(strings.Join(names, ", "), "none")),
+		Try: fmt.Sprintf("vm snapshots %d", s.VM.VMID),
+	}
+}
+
+func (k *kit) takeSnapshot(ctx context.Context, w *Work) error {
+	s := w.Job().Order.Spec.(Snapshot)
+	err := k.act(ctx, w, "snapshot", "taking the snapshot", func(ctx context.Context, node, key string, vmid int) (cluster.Task, error) {
+		return k.cluster.StartSnapshot(ctx, node, key, vmid, s.Name, "by pvebot for "+w.Job().Order.By.Key())
+	})
+	w.Result("%s has a snapshot %s", s.VM, s.Name)
+	return err
+}
+
+func (k *kit) hasSnapshot(ctx context.Context, w *Work) (bool, error) {
+	ref, c, err := k.meant(ctx, w)
+	if err != nil {
+		return false, err
+	}
+	list, err := k.snapshots(ctx, ref)
+	return c.Lock() == "" && named(list, w.Job().Order.Spec.(Snapshot).Name), err
+}
+
+func (k *kit) dropSnapshot(ctx context.Context, w *Work) error {
+	there, err := k.hasSnapshot(ctx, w)
+	if err != nil || !there {
+		return err
+	}
+	return k.act(ctx, w, "delsnapshot", "removing the snapshot", func(ctx context.Context, node, key string, vmid int) (cluster.Task, error) {
+		return k.cluster.StartDeleteSnapshot(ctx, node, key, vmid, w.Job().Order.Spec.(Snapshot).Name)
+	})
+}
+
+// checkSnapshot remembers whether the VM runs: a rollback leaves it stopped.
+func (k *kit) checkSnapshot(ctx context.Context, w *Work) error {
+	ref, _, err := k.meant(ctx, w)
+	if err != nil {
+		return err
+	}
+	s := w.Job().Order.Spec.(Rollback)
+	s.VM = ref
+	if err := k.knowsSnapshot(ctx, s); err != nil {
+		return err
+	}
+	running, err := k.isRunning(ctx, w)
+	if err != nil {
+		return err
+	}
+	return w.Learn(ctx, Facts{VMID: ref.VMID, Name: ref.Name, Node: ref.Node, Ran: running})
+}
+
+func (k *kit) rollBack(ctx context.Context, w *Work) error {
+	return k.act(ctx, w, "rollback", "rolling back", func(ctx context.Context, node, key string, vmid int) (cluster.Task, error) {
+		return k.cluster.StartRollback(ctx, node, key, vmid, w.Job().Order.Spec.(Rollback).Name)
+	})
+}
+
+// tellRollback says where the VM is now.
+func (k *kit) tellRollback(ctx context.Context, w *Work) error {
+	s := w.Job().Order.Spec.(Rollback)
+	running, err := k.isRunning(ctx, w)
+	if err != nil {
+		return err
+	}
+	w.Result("%s is back at %s, and off", s.VM, s.Name)
+	if running {
+		w.Result("%s is back at %s, and runs", s.VM, s.Name)
+	}
+	return nil
+}
+
+// startAgain starts what ran before.
+func (k *kit) startAgain(ctx context.Context, w *Work) error {
+	if !w.Facts().Ran {
+		w.Result("it did not run before")
+		return nil
+	}
+	return k.powerOn(ctx, w)
+}

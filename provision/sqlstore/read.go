@@ -1,0 +1,197 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"pvebot/provision"
+)
+
+// page is how many events are read at once.
+const page = 500
+
+// scanAll reads rows of one column.
+func scanAll[T any](rows *sql.Rows, err error) ([]T, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		var v T
+		if err := rows.Scan(&v); err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, rows.Err()
+}
+
+// Job implements provision.Store.
+func (s *Store) Job(ctx context.Context, id provision.JobID) (provision.Job, error) {
+	r, err := scanRow(s.queryRow(ctx, `SELECT `+columns+` FROM jobs WHERE id = $1`, id).Scan)
+	if err != nil {
+		return provision.Job{}, orNotFound(err, id)
+	}
+	return r.job, nil
+}
+
+// Jobs implements provision.Store.
+func (s *Store) Jobs(ctx context.Context, f provision.Filter) ([]provision.Job, error) {
+	var where []string
+	var args []any
+	and := func(cond string, arg any) {
+		args = append(args, arg)
+		where = append(where, fmt.Sprintf(cond, len(args)))
+	}
+	among := func(column string, n int, value func(int) any) {
+		marks := make([]string, n)
+		for i := range marks {
+			args = append(args, value(i))
+			marks[i] = fmt.Sprintf("$%d", len(args))
+		}
+		if n > 0 {
+			where = append(where, column+" IN ("+strings.Join(marks, ", ")+")")
+		}
+	}
+	among("state", len(f.States), func(i int) any { return f.States[i] })
+	among("order_key", len(f.Keys), func(i int) any { return f.Keys[i] })
+	if f.By != nil {
+		and("platform = $%d", f.By.Platform)
+		and("actor = $%d", f.By.ID)
+	}
+	if f.Cluster != "" {
+		and("cluster = $%d", f.Cluster)
+	}
+	if f.VMID != 0 {
+		and("vmid = $%d", f.VMID)
+	}
+	if f.Before != 0 {
+		and("id < $%d", f.Before)
+	}
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	query := `SELECT ` + columns + ` FROM jobs`
+	if len(where) > 0 {
+		query += ` WHERE ` + strings.Join(where, ` AND `)
+	}
+	args = append(args, f.Limit)
+	query += fmt.Sprintf(` ORDER BY id DESC LIMIT $%d`, len(args))
+
+	rows, err := s.query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var jobs []provision.Job
+	for rows.Next() {
+		r, err := scanRow(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, r.job)
+	}
+	return jobs, rows.Err()
+}
+
+// Events implements provision.Store.
+func (s *Store) Events(ctx context.Context, id provision.JobID, after uint64) iter.Seq2[provision.Event, error] {
+	return func(yield func(provision.Event, error) bool) {
+		job, err := s.Job(ctx, id)
+		for err == nil && after < job.Seq {
+			var evs []provision.Event
+			evs, err = s.events(ctx, `job = $1 AND seq > $2 ORDER BY seq`, id, after)
+			if err == nil && (len(evs) == 0 || evs[0].Seq != after+1) {
+				err = provision.ErrPruned
+			}
+			for _, e := range evs {
+				if err != nil {
+					break
+				}
+				if !yield(e, nil) {
+					return
+				}
+				after = e.Seq
+			}
+		}
+		if err != nil {
+			yield(provision.Event{}, err)
+		}
+	}
+}
+
+// events reads one page of events.
+func (s *Store) events(ctx context.Context, where string, args ...any) ([]provision.Event, error) {
+	rows, err := s.query(ctx, fmt.Sprintf(`SELECT pos, data FROM events WHERE %s LIMIT %d`, where, page), args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var evs []provision.Event
+	for rows.Next() {
+		var pos provision.Position
+		var data []byte
+		if err := rows.Scan(&pos, &data); err != nil {
+			return nil, err
+		}
+		var e provision.Event
+		if err := json.Unmarshal(data, &e); err != nil {
+			return nil, fmt.Errorf("the stored event at %d: %w", pos, err)
+		}
+		e.Pos = pos
+		evs = append(evs, e)
+	}
+	return evs, rows.Err()
+}
+
+// Position implements provision.Store.
+func (s *Store) Position(ctx context.Context) (provision.Position, error) {
+	return s.counter(ctx, "pos")
+}
+
+// counter reads a counter of the feed.
+func (s *Store) counter(ctx context.Context, name string) (pos provision.Position, err error) {
+	err = s.queryRow(ctx, `SELECT value FROM feed WHERE name = $1`, name).Scan(&pos)
+	return pos, err
+}
+
+// now is the time by the store's clock.
+func (s *Store) now(ctx context.Context) (now time.Time, err error) {
+	err = s.patiently(ctx, func() error { now, err = s.dialect.now(ctx, s.reads); return err })
+	return now, s.closedOr(err)
+}
+
+// Held implements provision.Store.
+func (s *Store) Held(ctx context.Context, pool string) (map[string]provision.JobID, error) {
+	now, err := s.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return scanTaken(s.query(ctx, takenQuery, pool, micros(now)))
+}
+
+// takenQuery finds the slots of pool $1 that are held, or cooling at $2.
+const takenQuery = `SELECT slot, job FROM slots WHERE pool = $1 AND (job <> 0 OR cooling_until > $2)`
+
+func scanTaken(rows *sql.Rows, err error) (map[string]provision.JobID, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	taken := make(map[string]provision.JobID)
+	for rows.Next() {
+		var slot string
+		var job provision.JobID
+		if err := rows.Scan(&slot, &job); err != nil {
+			return nil, err
+		}
+		taken[slot] = job
+	}
+	return taken, rows.Err()
+}

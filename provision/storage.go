@@ -1,0 +1,83 @@
+package provision
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"pvebot/cluster"
+)
+
+// usableStorage says why a disk of mb MiB can't go to a storage of a node, of
+// which other jobs will soon take some MiB. Thin storages hand out more than
+// they have, so only what is nearly full is refused there.
+func usableStorage(r cluster.Resources, node, name string, mb, soon int64) error {
+	var fit []string
+	for _, s := range r.Storages {
+		if s.Node != node {
+			continue
+		}
+		images := slices.Contains(s.Content, "images")
+		if s.Name != name {
+			if images {
+				fit = append(fit, s.Name)
+			}
+			continue
+		}
+		switch free := max(0, s.Avail>>20-soon); {
+		case !images:
+			return &Error{Kind: Invalid, Say: fmt.Sprintf("storage %s is not for VM disks", name), Try: useStorage(r, node)}
+		case !s.Active:
+			return &Error{Kind: Unavailable, Say: fmt.Sprintf("storage %s is not available on %s", name, node), Try: useStorage(r, node)}
+		case s.Total > 0 && free < need(s, mb):
+			return &Error{
+				Kind: Full, Say: fmt.Sprintf("storage %s on %s has %s free, which is too little for a disk of %s", name, node, size(free), size(mb)),
+				Try: "choose another --storage or --node, or make room",
+			}
+		}
+		return nil
+	}
+	slices.Sort(fit)
+	return &Error{
+		Kind: NotFound, Say: fmt.Sprintf("node %s has no storage %s; for VM disks it has %s", node, name, cmp.Or(strings.Join(fit, ", "), "none")),
+		Try: useStorage(r, node),
+	}
+}
+
+// useStorage suggests a storage for VM disks on a node.
+func useStorage(r cluster.Resources, node string) string {
+	for _, s := range r.Storages {
+		if s.Node == node && s.Active && slices.Contains(s.Content, "images") {
+			return "--storage " + s.Name
+		}
+	}
+	return ""
+}
+
+// need is how many MiB must be free for a disk of mb: all of it, or on thin
+// storage 4 GiB, about what a fresh system writes. PVE's own installer makes
+// ZFS pools sparse, so those count as thin.
+func need(s cluster.Storage, mb int64) int64 {
+	switch s.Type {
+	case "lvm", "iscsi", "iscsidirect":
+		return mb
+	}
+	return min(mb, 4096)
+}
+
+// soonOn is what jobs in flight will take of a storage as a node sees it, in
+// MiB: the jobs of all nodes when it is shared.
+func (s *site) soonOn(node, storage string) (mb int64) {
+	at := slices.IndexFunc(s.Storages, func(st cluster.Storage) bool { return st.Name == storage && st.Node == node })
+	if at < 0 {
+		return 0
+	}
+	for _, j := range s.flight {
+		i, ok := j.Order.Spec.(Install)
+		if ok && j.Facts.Storage == storage && (s.Storages[at].Shared || j.Facts.Node == node) {
+			mb += need(s.Storages[at], i.DiskMB)
+		}
+	}
+	return mb
+}
