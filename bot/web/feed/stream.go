@@ -1,0 +1,114 @@
+// Package feed brings events to readers over HTTP: a [Stream] writes
+// server-sent events, [Job] reads what happens to a job and misses nothing.
+package feed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"pvebot/cluster"
+)
+
+// Heartbeat is how often a silent stream should show that it lives: less than
+// what proxies wait for.
+const Heartbeat = 15 * time.Second
+
+// writeTime is how long one write to one reader may take.
+const writeTime = 10 * time.Second
+
+// Stream writes server-sent events to one reader. A reader that does not take
+// them is let go; it comes back with its last id. It may be used by many
+// goroutines at once: each event is written as a whole.
+type Stream struct {
+	mu sync.Mutex
+	w  http.ResponseWriter
+	rc *http.ResponseController
+}
+
+// Open answers with the head of a stream.
+func Open(w http.ResponseWriter) (*Stream, error) {
+	s := &Stream{w: w, rc: http.NewResponseController(w)}
+	// The server's limit on reading a request must not end the stream.
+	if err := s.rc.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return nil, err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // a proxy in between must not collect
+	w.WriteHeader(http.StatusOK)
+	return s, s.rc.Flush()
+}
+
+// Send writes an event; id and event may be "". Data may have any bytes: it
+// ends up as one event in any case.
+func (s *Stream) Send(id, event string, data []byte) error {
+	return s.write(frame(id, event, data))
+}
+
+// Comment writes a line that readers skip.
+func (s *Stream) Comment(text string) error {
+	return s.write([]byte(": " + oneLine(text) + "\n\n"))
+}
+
+func frame(id, event string, data []byte) []byte {
+	var b bytes.Buffer
+	if id != "" {
+		b.WriteString("id: " + oneLine(id) + "\n")
+	}
+	if event != "" {
+		b.WriteString("event: " + oneLine(event) + "\n")
+	}
+	// CR, LF and CRLF all end a line of a stream: none may pass inside data.
+	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
+	for part := range bytes.SplitSeq(data, []byte("\n")) {
+		b.WriteString("data: ")
+		b.Write(part)
+		b.WriteByte('\n')
+	}
+	b.WriteByte('\n')
+	return b.Bytes()
+}
+
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\r' || r == 0 {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+func (s *Stream) write(b []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Sockets keep the machine's time, whatever clock the bot goes by.
+	limit := cluster.SystemClock{}.Now().Add(writeTime)
+	if err := s.rc.SetWriteDeadline(limit); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	if _, err := s.w.Write(b); err != nil {
+		return err
+	}
+	return s.rc.Flush()
+}
+
+// KeepAlive calls beat each Heartbeat until ctx ends or beat fails; then it
+// calls cancel. wait ends it, and returns after it has ended.
+func KeepAlive(ctx context.Context, cancel context.CancelFunc, clock cluster.Clock, beat func() error) (wait func()) {
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer cancel()
+		for clock.Sleep(ctx, Heartbeat) == nil {
+			if beat() != nil {
+				return
+			}
+		}
+	})
+	return func() { cancel(); wg.Wait() }
+}

@@ -1,0 +1,352 @@
+package bot
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pvebot/cluster"
+	"pvebot/provision"
+)
+
+// The timings of a writer. A role is kept for roleTTL, renewed every
+// roleRenew, and a leader that could not renew stops writing at roleStop: well
+// before another one may begin.
+const (
+	roleTTL   = 10 * time.Second
+	roleRenew = 3 * time.Second
+	roleStop  = 7 * time.Second
+
+	reconcileEvery = 2 * time.Second  // looks for cards that nobody hinted at
+	writeTimeout   = 15 * time.Second // of one call of an adapter
+	shutdownGrace  = 5 * time.Second  // for writes on their way when the bot ends
+	maxInFlight    = 4                // writes to one platform at a time
+
+	backoffFirst = time.Second
+	backoffMost  = time.Minute
+)
+
+// writer owns the cards of one platform.
+type writer struct {
+	adapter Adapter
+	store   Store
+	clock   cluster.Clock
+	log     *slog.Logger
+	role    string
+	owner   string
+	hints   *hints
+	status  atomic.Pointer[PlatformStatus]
+	counts  struct{ landed, refused, failed int } // writes, of run's goroutine only
+
+	// Below: the state of one term as leader, touched by run's goroutine only.
+	live      map[provision.JobID]*live
+	budget    bucket
+	notBefore time.Time // the platform wants to be left alone until then
+	failures  int       // writes in a row that failed, of whatever card
+	inFlight  int
+	results   chan result
+	wg        sync.WaitGroup
+}
+
+func newWriter(a Adapter, cfg FollowerConfig) *writer {
+	w := &writer{
+		adapter: a, store: cfg.Store, clock: cfg.Clock,
+		log:   cfg.Log.With("platform", a.Name()),
+		role:  "cards/" + a.Name(),
+		owner: cfg.Owner,
+		hints: newHints(),
+	}
+	w.tell(false)
+	return w
+}
+
+// run writes whenever it leads, until ctx ends.
+func (w *writer) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		asked := w.clock.Now()
+		led, err := w.store.Lead(ctx, w.role, w.owner, roleTTL)
+		if err != nil && ctx.Err() == nil {
+			w.log.WarnContext(ctx, "can't ask who leads", "role", w.role, "err", err)
+		}
+		if led && err == nil {
+			w.term(ctx, asked)
+			continue
+		}
+		w.hints.take() // a term begins with a look at everything
+		if w.clock.Sleep(ctx, roleRenew) != nil {
+			break
+		}
+	}
+	return nil
+}
+
+// term is one time as leader: since renewed, until the role lapses or ctx ends.
+func (w *writer) term(ctx context.Context, renewed time.Time) {
+	pace := w.adapter.Pace()
+	w.live = map[provision.JobID]*live{}
+	w.budget = newBucket(pace, w.clock.Now())
+	w.notBefore, w.failures, w.inFlight = time.Time{}, 0, 0
+	w.results = make(chan result, maxInFlight)
+	w.hints.all()
+
+	// Writes outlive ctx by a grace, since a post can't be repeated safely;
+	// they do not outlive the role.
+	hold, drop := context.WithCancel(context.WithoutCancel(ctx))
+	terms, end := context.WithCancel(ctx)
+	renewals := make(chan time.Time)
+	w.wg.Go(func() { w.renew(terms, renewals) })
+
+	w.schedule(terms, hold, renewed, renewals)
+	w.tell(false)
+
+	lapsed := ctx.Err() == nil
+	end()
+	if lapsed {
+		drop()
+		w.log.WarnContext(ctx, "lost the role; another bot writes from here on", "role", w.role)
+	}
+	w.drain(hold, drop)
+	drop()
+	w.wg.Wait()
+	if !lapsed {
+		resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), roleRenew)
+		defer cancel()
+		if err := w.store.Resign(resign, w.role, w.owner); err != nil {
+			w.log.WarnContext(ctx, "can't give up the role", "role", w.role, "err", err)
+		}
+	}
+}
+
+// renew keeps the role and reports the time of each success. It ends when the
+// role is another's, closing renewals.
+func (w *writer) renew(ctx context.Context, renewals chan<- time.Time) {
+	defer close(renewals)
+	for w.clock.Sleep(ctx, roleRenew) == nil {
+		asked := w.clock.Now()
+		try, cancel := context.WithTimeout(ctx, roleRenew)
+		led, err := w.store.Lead(try, w.role, w.owner, roleTTL)
+		cancel()
+		switch {
+		case err != nil: // the role may still be ours; roleStop decides
+			w.log.WarnContext(ctx, "can't renew the role", "role", w.role, "err", err)
+			continue
+		case !led:
+			return
+		}
+		select {
+		case renewals <- asked:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// schedule decides what is written next, until the role lapses or ctx ends.
+func (w *writer) schedule(ctx, hold context.Context, renewed time.Time, renewals <-chan time.Time) {
+	var reconciled time.Time
+	for ctx.Err() == nil {
+		now := w.clock.Now()
+		if now.Sub(renewed) >= roleStop {
+			return
+		}
+		jobs, refresh := w.hints.take()
+		if refresh || reconciled.IsZero() || now.Sub(reconciled) >= reconcileEvery {
+			w.reconcile(ctx, refresh)
+			reconciled = w.clock.Now()
+		}
+		for id, h := range jobs {
+			w.hear(ctx, id, h)
+		}
+		wake := w.start(hold)
+		w.tell(true)
+		wake = earliest(wake, renewed.Add(roleStop), reconciled.Add(reconcileEvery))
+
+		timer, stop := w.timer(ctx, wake.Sub(w.clock.Now()))
+		select {
+		case <-ctx.Done():
+		case <-w.hints.wake:
+		case <-timer:
+		case r := <-w.results:
+			w.apply(ctx, r)
+		case at, ok := <-renewals:
+			if !ok {
+				stop()
+				return
+			}
+			renewed = at
+		}
+		stop()
+	}
+}
+
+// drain waits for the writes that are on their way.
+func (w *writer) drain(hold context.Context, drop context.CancelFunc) {
+	timer, stop := w.timer(hold, shutdownGrace)
+	defer stop()
+	for w.inFlight > 0 {
+		select {
+		case <-w.results:
+			w.inFlight--
+		case <-timer:
+			drop()
+			timer = nil
+		}
+	}
+}
+
+// timer closes its channel after d. Stopping it early ends its goroutine.
+func (w *writer) timer(ctx context.Context, d time.Duration) (<-chan struct{}, context.CancelFunc) {
+	ctx, stop := context.WithCancel(ctx)
+	rang := make(chan struct{})
+	w.wg.Go(func() {
+		if w.clock.Sleep(ctx, d) == nil {
+			close(rang)
+		}
+	})
+	return rang, stop
+}
+
+// hear takes in a hint.
+func (w *writer) hear(ctx context.Context, id provision.JobID, h hint) {
+	l := w.live[id]
+	if l == nil {
+		if !h.adopt {
+			return // the next reconcile finds it, if it has a card here
+		}
+		ref, ok, err := w.store.Card(ctx, w.adapter.Name(), id)
+		if err != nil || !ok || ref.Settled && !hasRef(ref) {
+			return // none, or one that was given up
+		}
+		l = w.adopt(ctx, ref)
+		if l == nil {
+			return
+		}
+	}
+	if h.card {
+		l.card.want(w.clock.Now())
+	}
+	if h.thread {
+		l.thread.want(w.clock.Now())
+	}
+	if h.state != "" && h.state != l.state {
+		l.state, l.urgent = h.state, true
+		l.card.notBefore = time.Time{}
+	}
+}
+
+// reconcile finds cards that no hint led to: after a restart, when the desk
+// posted one through another bot, or when an event came before its card.
+func (w *writer) reconcile(ctx context.Context, refresh bool) {
+	refs, err := w.store.Cards(ctx, w.adapter.Name())
+	if err != nil {
+		if ctx.Err() == nil {
+			w.log.WarnContext(ctx, "can't list the cards", "err", err)
+		}
+		return
+	}
+	for _, ref := range refs {
+		l := w.live[ref.Job]
+		if l == nil {
+			l = w.adopt(ctx, ref)
+		}
+		if l != nil && refresh {
+			l.card.want(w.clock.Now())
+			l.thread.want(w.clock.Now())
+		}
+	}
+}
+
+// adopt makes a stored card a live one; nil when its job can't be read now.
+func (w *writer) adopt(ctx context.Context, ref provision.CardRef) *live {
+	job, err := w.store.Job(ctx, ref.Job)
+	if err != nil {
+		if ctx.Err() == nil {
+			w.log.WarnContext(ctx, "can't read a card's job", "job", ref.Job, "err", err)
+		}
+		return nil
+	}
+	l := &live{ref: ref, state: job.State, created: job.Created, urgent: atRest(job.State)}
+	now := w.clock.Now()
+	if ref.Shown < job.Seq || job.CancelAsked != nil || !hasRef(ref) {
+		l.card.want(now)
+	} else {
+		l.card.served = now
+	}
+	if ref.Said < job.Seq {
+		l.thread.want(now)
+	}
+	if job.State.Final() && !l.card.due && !l.thread.due {
+		l.card.want(now) // only its settling is missing
+	}
+	w.live[ref.Job] = l
+	return l
+}
+
+// start begins all writes that may begin now. It returns when to look again.
+func (w *writer) start(hold context.Context) time.Time {
+	for {
+		now := w.clock.Now()
+		if w.inFlight >= maxInFlight {
+			return now.Add(reconcileEvery) // a result comes first
+		}
+		l, lane, wake := w.next(now)
+		if l == nil {
+			return wake
+		}
+		if now.Before(w.notBefore) {
+			return w.notBefore
+		}
+		if at, ok := w.budget.take(now); !ok {
+			return at
+		}
+		w.begin(hold, l, lane, now)
+	}
+}
+
+// next picks the lane that is served next, or says when one will be ready:
+// first what people wait for, the cards that came to rest; then whoever has
+// waited longest.
+func (w *writer) next(now time.Time) (*live, *lane, time.Time) {
+	wake := now.Add(reconcileEvery)
+	var best *live
+	var lane *lane
+	urgent := false
+	for _, l := range w.live {
+		if l.busy {
+			continue
+		}
+		if l.card.due {
+			at := l.card.readyAt(l.gap(w.budget.pace, now))
+			if l.urgent {
+				at = l.card.notBefore
+			}
+			switch {
+			case at.After(now):
+				wake = earliest(wake, at)
+			case lane == nil, l.urgent && !urgent, l.urgent == urgent && l.card.served.Before(lane.served):
+				best, lane, urgent = l, &l.card, l.urgent
+			}
+		}
+		if l.thread.due && hasRef(l.ref) {
+			at := l.thread.readyAt(2 * l.gap(w.budget.pace, now))
+			switch {
+			case at.After(now):
+				wake = earliest(wake, at)
+			case lane == nil, !urgent && l.thread.served.Before(lane.served):
+				best, lane = l, &l.thread
+			}
+		}
+	}
+	return best, lane, wake
+}
+
+func earliest(t time.Time, more ...time.Time) time.Time {
+	for _, u := range more {
+		if u.Before(t) {
+			t = u
+		}
+	}
+	return t
+}
