@@ -32,22 +32,25 @@ var rows = map[string]row{
 	"alloc": {},
 	"sh":    {tests: []string{"cluster/pvesim/simguest"}},
 
-	"cluster":                  {tests: []string{"cluster/internal/sshtest", "cluster/pvesim", "cluster/runnertest", "cluster/taskstest"}},
-	"cluster/internal/sshtest": {},
-	"cluster/runnertest":       {uses: []string{"cluster"}},
-	"cluster/taskstest":        {uses: []string{"cluster"}},
-	"cluster/pvesim":           {uses: []string{"cluster", "cluster/pvesim/simguest"}, tests: []string{"cluster/runnertest", "cluster/taskstest"}},
-	"cluster/pvesim/simguest":  {uses: []string{"cluster"}},
+	"cluster":                     {tests: []string{"cluster/internal/sshtest", "cluster/pvesim", "cluster/runnertest", "cluster/taskstest"}},
+	"cluster/internal/sshtest":    {},
+	"cluster/runnertest":          {uses: []string{"cluster"}},
+	"cluster/taskstest":           {uses: []string{"cluster"}},
+	"cluster/pvesim":              {uses: []string{"cluster", "cluster/pvesim/shim", "cluster/pvesim/simguest"}, tests: []string{"cluster/pvesim/simtest", "cluster/runnertest", "cluster/taskstest"}},
+	"cluster/pvesim/shim":         {},
+	"cluster/pvesim/shim/pvetool": {uses: []string{"cluster/pvesim/shim"}},
+	"cluster/pvesim/simguest":     {uses: []string{"cluster"}},
+	"cluster/pvesim/simtest":      {},
 
 	"provision": {
 		uses:  []string{"cluster", "alloc", "sh", "provision/image", "provision/guest"},
-		tests: []string{"cluster/pvesim", "cluster/pvesim/simguest", "provision/sqlstore", "provision/sqlstore/pgtest", "provision/storetest"},
+		tests: []string{"cluster/pvesim", "cluster/pvesim/simguest", "cluster/pvesim/simtest", "provision/sqlstore", "provision/sqlstore/pgtest", "provision/storetest"},
 	},
 	"provision/image":           {uses: []string{"cluster", "sh"}, tests: []string{"cluster/pvesim"}},
 	"provision/guest":           {uses: []string{"cluster", "sh"}, tests: []string{"cluster/pvesim", "cluster/pvesim/simguest"}},
 	"provision/sqlstore":        {uses: []string{"provision", "cluster"}, tests: []string{"provision/sqlstore/pgtest", "provision/storetest"}},
 	"provision/sqlstore/pgtest": {},
-	"provision/doctor":          {uses: []string{"alloc", "cluster", "provision/image"}, tests: []string{"cluster/pvesim"}},
+	"provision/doctor":          {uses: []string{"alloc", "cluster", "provision/image"}, tests: []string{"cluster/pvesim", "cluster/pvesim/simtest"}},
 	"provision/storetest":       {uses: []string{"provision", "cluster"}},
 
 	"commands": {uses: []string{"provision"}},
@@ -63,11 +66,11 @@ var rows = map[string]row{
 	"bot/web/orders": {uses: []string{"bot", "commands", "provision"}},
 	"bot/web/legacy": {
 		uses:  []string{"bot/web/access", "bot/web/feed", "bot/web/orders", "cluster", "commands", "provision", "sh"},
-		tests: []string{"bot/web/apitest", "cluster/pvesim", "provision/image"},
+		tests: []string{"bot/web/apitest", "cluster/pvesim", "cluster/pvesim/simtest", "provision/image"},
 	},
 	"bot/web/v1": {
 		uses:  []string{"bot", "bot/web/access", "bot/web/feed", "bot/web/orders", "cluster", "commands", "provision"},
-		tests: []string{"bot/web/apitest", "cluster/pvesim"},
+		tests: []string{"bot/web/apitest", "cluster/pvesim", "cluster/pvesim/simtest"},
 	},
 	"bot/web/apitest": {uses: []string{
 		"alloc", "bot", "bot/web/access", "bot/web/orders", "cluster", "cluster/pvesim", "commands", "provision", "provision/image", "provision/sqlstore",
@@ -90,12 +93,12 @@ var rows = map[string]row{
 		"alloc", "bot", "bot/console", "bot/discord", "bot/discord/discordfake", "bot/door", "bot/metrics", "bot/slack", "bot/slack/slackfake", "bot/traces",
 		"bot/web", "bot/web/access", "bot/web/legacy", "bot/web/orders", "bot/web/v1", "cluster", "cluster/pvesim", "cluster/pvesim/simguest",
 		"commands", "provision", "provision/doctor", "provision/guest", "provision/image", "provision/sqlstore", "sh",
-	}, tests: []string{"bot/bottest", "cmd/bot/torture", "provision/sqlstore/pgtest"}},
+	}, tests: []string{"bot/bottest", "cluster/pvesim/simtest", "cmd/bot/torture", "provision/sqlstore/pgtest"}},
 }
 
 // suites are packages that only tests use; the rules for code bind them no
 // more than tests.
-var suites = []string{"bot/bottest", "bot/web/apitest", "cmd/bot/torture", "cluster/internal/sshtest", "cluster/runnertest", "cluster/taskstest", "provision/sqlstore/pgtest", "provision/storetest"}
+var suites = []string{"bot/bottest", "bot/web/apitest", "cmd/bot/torture", "cluster/internal/sshtest", "cluster/pvesim/simtest", "cluster/runnertest", "cluster/taskstest", "provision/sqlstore/pgtest", "provision/storetest"}
 
 // ownTime may ask the machine for the time, and wait by it. Everything else
 // takes a cluster.Clock.

@@ -15,6 +15,7 @@ import (
 	"pvebot/alloc"
 	"pvebot/cluster"
 	"pvebot/cluster/pvesim"
+	"pvebot/cluster/pvesim/simtest"
 	"pvebot/provision"
 	"pvebot/provision/image"
 )
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "4"); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	os.Exit(simtest.Main{M: m}.Run())
 }
 
 // site is a simulated cluster with an engine that works on it.

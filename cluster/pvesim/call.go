@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"pvebot/cluster/pvesim/shim"
 )
 
 // call is one run of a tool on a node.
@@ -84,7 +86,7 @@ func (c *call) run() error {
 	case "hostname":
 		return c.out(c.node.name)
 	}
-	return failStatus(statusNoSim, "%s: not simulated", c.tool)
+	return failStatus(shim.StatusNoSim, "%s: not simulated", c.tool)
 }
 
 // complain prints err as the tool does and returns the exit status.
@@ -111,11 +113,11 @@ func (c *call) complain(err error) int {
 
 // out prints lines to the tool's standard output. It fails when nobody reads
 // it any more (errGone), and when the tool is dead (errKilled).
-func (c *call) out(text string) error { return c.print(opOut, text) }
+func (c *call) out(text string) error { return c.print(shim.Out, text) }
 
 // err prints lines to the tool's standard error; that nobody reads it harms
 // no tool.
-func (c *call) err(text string) { _ = c.print(opErr, text) }
+func (c *call) err(text string) { _ = c.print(shim.Err, text) }
 
 func (c *call) print(op, text string) error {
 	if text == "" {
@@ -129,7 +131,7 @@ func (c *call) print(op, text string) error {
 
 // raw prints text as it is.
 func (c *call) raw(op, text string) error {
-	a, err := c.link.ask(order{Op: op, Data: []byte(text)})
+	a, err := c.link.ask(shim.Order{Op: op, Data: []byte(text)})
 	switch {
 	case err != nil:
 		return err
@@ -144,7 +146,7 @@ func (c *call) raw(op, text string) error {
 // read reads a file as the tool's process sees it, /dev/stdin among them. With
 // no error its size is right even where data is cut at limit.
 func (c *call) read(path string, limit int64) (data []byte, size int64, reason string) {
-	a, err := c.link.ask(order{Op: opRead, Path: path, Limit: limit})
+	a, err := c.link.ask(shim.Order{Op: shim.Read, Path: path, Limit: limit})
 	if err != nil {
 		return nil, 0, err.Error()
 	}

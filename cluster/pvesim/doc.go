@@ -2,7 +2,7 @@
 //
 // Each node is an SSH server on loopback whose sessions run a real /bin/sh,
 // with a PATH of real tools and of shims: this very program under the names
-// qm, pvesh, pvesm, ping, wget, ip and hostname (see [Main]). A shim asks the
+// of [shim.Tools] (see [Main]). A shim asks the
 // simulator over a Unix socket what to print and how to end, so that quoting,
 // streams, exit statuses, broken connections and detached processes are real,
 // while VMs, storages, locks, tasks and guests are not.
@@ -15,7 +15,7 @@
 //
 // A test begins with
 //
-//	func TestMain(m *testing.M) { pvesim.Main(); os.Exit(m.Run()) }
+//	func TestMain(m *testing.M) { pvesim.Main(); os.Exit(simtest.Main{M: m}.Run()) }
 //
 // and starts a cluster with [Start].
 package pvesim

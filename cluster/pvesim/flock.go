@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"pvebot/cluster/pvesim/shim"
 )
 
 // fileLock is a lock file of a node. Guarded by Sim.mu.
@@ -73,7 +75,7 @@ func (c *call) flock(ctx context.Context, path string, shared bool, wait time.Du
 	}
 }
 
-func (c *call) errRaw(text string) { _ = c.raw(opErr, text) }
+func (c *call) errRaw(text string) { _ = c.raw(shim.Err, text) }
 
 // lockVM takes the VM's lock file.
 func (c *call) lockVM(ctx context.Context, vmid string, wait time.Duration) (func(), error) {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"pvebot/cluster/pvesim/shim"
 )
 
 // rootFD is the file descriptor under which every process on a node finds the
@@ -93,7 +95,7 @@ func (n *node) linkTools() error {
 		}
 	}
 	bin := filepath.Join(n.dir, "bin")
-	for _, t := range shims {
+	for _, t := range shim.Tools {
 		if err := relink(self, filepath.Join(bin, t)); err != nil {
 			return err
 		}
@@ -213,9 +215,9 @@ func (n *node) environ(b boot) []string {
 		"HOME=" + filepath.Join(n.dir, "root"),
 		"TMPDIR=" + filepath.Join(n.dir, "tmp"),
 		"USER=root", "LOGNAME=root", "SHELL=/bin/sh", "LANG=C.UTF-8",
-		envSocket + "=" + filepath.Join(n.sim.dir, "sock"),
-		envNode + "=" + n.name,
-		envBoot + "=" + b.id,
+		shim.EnvSocket + "=" + filepath.Join(n.sim.dir, "sock"),
+		shim.EnvNode + "=" + n.name,
+		shim.EnvBoot + "=" + b.id,
 		// A program built with the race detector otherwise sleeps for a second
 		// at its end, and shims end often.
 		"GORACE=atexit_sleep_ms=0",
@@ -253,8 +255,8 @@ func (n *node) killAll() {
 // inheriting, the node's root directory and their environment. (In the middle
 // of an exec a process has no environment.)
 func (n *node) processes() []int {
-	socket := []byte("\x00" + envSocket + "=" + filepath.Join(n.sim.dir, "sock") + "\x00")
-	name := []byte("\x00" + envNode + "=" + n.name + "\x00")
+	socket := []byte("\x00" + shim.EnvSocket + "=" + filepath.Join(n.sim.dir, "sock") + "\x00")
+	name := []byte("\x00" + shim.EnvNode + "=" + n.name + "\x00")
 	var found []int
 	dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is well-formed
 	for _, dir := range dirs {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"pvebot/cluster"
+	"pvebot/cluster/pvesim/shim"
 )
 
 // maxSocketPath is what sun_path holds without its final NUL.
@@ -196,7 +197,7 @@ func (s *Sim) acceptShims() {
 func (s *Sim) converse(conn net.Conn) {
 	defer conn.Close()
 	dec := json.NewDecoder(conn)
-	var h hello
+	var h shim.Hello
 	if dec.Decode(&h) != nil {
 		return
 	}
@@ -215,7 +216,7 @@ func (s *Sim) converse(conn net.Conn) {
 	defer context.AfterFunc(now, func() { conn.Close() })()
 	c := &call{sim: s, node: n, tool: h.Tool, argv: h.Argv, pid: h.Pid, ctx: ctx, boot: now}
 	c.link = &link{
-		conn: conn, enc: json.NewEncoder(conn), answers: make(chan answer, 1),
+		conn: conn, enc: json.NewEncoder(conn), answers: make(chan shim.Answer, 1),
 		onSignal: func() { c.interrupt(cancel) },
 		onClose:  func() { cancel(errKilled) },
 	}

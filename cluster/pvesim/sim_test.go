@@ -10,11 +10,12 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"pvebot/cluster/pvesim"
+	"pvebot/cluster/pvesim/simtest"
 )
 
 func TestMain(m *testing.M) {
 	pvesim.Main()
-	os.Exit(m.Run())
+	os.Exit(simtest.Main{M: m}.Run())
 }
 
 // shell is a client of one node.
@@ -55,6 +56,16 @@ func (sh shell) run(command, stdin string) (stdout, stderr string, status int) {
 		status = -1
 	}
 	return out.String(), errs.String(), status
+}
+
+// TestOwnTools: where no other program is named, this one is the tools.
+func TestOwnTools(t *testing.T) {
+	t.Setenv(simtest.Program, "")
+	sh := dial(t, pvesim.Start(t, pvesim.Options{}), "pve1")
+	out, errs, status := sh.run("readlink $(command -v hostname) && hostname", "")
+	if self, err := os.Executable(); err != nil || out != self+"\npve1\n" || status != 0 {
+		t.Errorf("%d %q %q, %v", status, out, errs, err)
+	}
 }
 
 // TestInstallPath walks what an install does on a node, once.

@@ -8,6 +8,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"pvebot/cluster/pvesim/shim"
 )
 
 // Two of the images that DefaultWeb has.
@@ -231,7 +233,7 @@ const smallDocument = 16 * kib
 // dots stands for a twentieth of the whole.
 func (c *call) save(d download, body []byte, have int64) error {
 	if d.out != "-" {
-		a, err := c.link.ask(order{Op: opCreate, Path: d.out, Append: have > 0})
+		a, err := c.link.ask(shim.Order{Op: shim.Create, Path: d.out, Append: have > 0})
 		if err != nil {
 			return err
 		}
@@ -255,11 +257,11 @@ func (c *call) save(d download, body []byte, have int64) error {
 		if cut > 0 && to > cut {
 			return statusError(wgetNetwork)
 		}
-		op := opWrite
+		op := shim.Write
 		if d.out == "-" {
-			op = opOut
+			op = shim.Out
 		}
-		a, err := c.link.ask(order{Op: op, Data: body[from:to]})
+		a, err := c.link.ask(shim.Order{Op: op, Data: body[from:to]})
 		switch {
 		case err != nil:
 			return err
@@ -275,7 +277,7 @@ func (c *call) save(d download, body []byte, have int64) error {
 	if d.out == "-" {
 		return nil
 	}
-	_, err := c.link.ask(order{Op: opClose})
+	_, err := c.link.ask(shim.Order{Op: shim.Close})
 	return err
 }
 

@@ -80,7 +80,7 @@ func (p *program) benchCommand() *cobra.Command {
 		Args:      cobra.OnlyValidArgs,
 		RunE:      func(cmd *cobra.Command, args []string) error { return b.run(cmd.Context(), write, args) },
 	}
-	cmd.Flags().BoolVar(&b.full, "full", false, "the large sizes, too: 5,000 watchers, 1,000 VMs on 32 nodes")
+	cmd.Flags().BoolVar(&b.full, "full", false, "the large sizes, too: 5,000 watchers, 1,000 takers of addresses, 1,000 VMs on 32 nodes")
 	cmd.Flags().StringVar(&b.postgres, "postgres", "", "measure the store on this PostgreSQL, too, in a schema that goes afterwards: postgres://... is its `URL`")
 	cmd.Flags().StringVar(&b.profiles, "profile", "", "profile CPU and memory, of this process and of the bots that it starts, into this `directory`")
 	cmd.Flags().StringVar(&write, "write", "", "write the tables to this `file`, as Markdown")

@@ -18,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"pvebot/cluster/pvesim"
+	"pvebot/cluster/pvesim/simtest"
 	"pvebot/provision"
 	"pvebot/provision/sqlstore"
 	"pvebot/provision/sqlstore/pgtest"
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "4"); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){"bot": main})
+	testscript.Main(simtest.Main{M: m}, map[string]func(){"bot": main})
 }
 
 // TestScripts runs the program's manual: one file per subject.
@@ -45,6 +46,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			// A race detector's exit takes a second, unless told otherwise.
 			e.Setenv("GORACE", "atexit_sleep_ms=0")
+			e.Setenv(simtest.Program, os.Getenv(simtest.Program))
 			found(e)
 			deploy, err := filepath.Abs("../../deploy")
 			e.Setenv("DEPLOY", deploy)

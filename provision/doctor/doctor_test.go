@@ -20,13 +20,14 @@ import (
 	"pvebot/alloc"
 	"pvebot/cluster"
 	"pvebot/cluster/pvesim"
+	"pvebot/cluster/pvesim/simtest"
 	"pvebot/provision/doctor"
 	"pvebot/provision/image"
 )
 
 func TestMain(m *testing.M) {
 	pvesim.Main()
-	os.Exit(m.Run())
+	os.Exit(simtest.Main{M: m}.Run())
 }
 
 // ward is a simulated cluster and how it is looked at.

@@ -16,11 +16,12 @@ import (
 	"pvebot/bot/web/apitest"
 	"pvebot/bot/web/legacy"
 	"pvebot/cluster/pvesim"
+	"pvebot/cluster/pvesim/simtest"
 )
 
 func TestMain(m *testing.M) {
 	pvesim.Main()
-	os.Exit(m.Run())
+	os.Exit(simtest.Main{M: m}.Run())
 }
 
 func newAPI(t *testing.T, o apitest.Options) (*apitest.Site, *legacy.API) {

@@ -21,13 +21,14 @@ import (
 	"pvebot/bot/web/apitest"
 	v1 "pvebot/bot/web/v1"
 	"pvebot/cluster/pvesim"
+	"pvebot/cluster/pvesim/simtest"
 	"pvebot/commands"
 	"pvebot/provision"
 )
 
 func TestMain(m *testing.M) {
 	pvesim.Main()
-	os.Exit(m.Run())
+	os.Exit(simtest.Main{M: m}.Run())
 }
 
 // The tokens of the tests' callers.
