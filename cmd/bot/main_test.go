@@ -111,8 +111,10 @@ func TestKill(t *testing.T) {
 		for range life {
 			select {
 			case <-commands:
+				continue
 			case <-time.After(2 * time.Second): // it has ended the job meanwhile
 			}
+			break
 		}
 		if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
