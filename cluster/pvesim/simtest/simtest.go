@@ -14,7 +14,8 @@ import (
 const Program = "PVESIM_PROGRAM"
 
 // Main runs a package's tests with pvetool as the tools of simulated nodes,
-// instead of the test's own program, which takes ten times as long to start:
+// instead of the test's own program, which takes at least five times as long to
+// start:
 //
 //	func TestMain(m *testing.M) {
 //		pvesim.Main()

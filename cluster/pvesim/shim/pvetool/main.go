@@ -1,5 +1,5 @@
 // Command pvetool is the tools of simulated nodes and nothing else. The bot can
-// be them too (pvesim.Main); this one starts in a tenth of its time, so tests
+// be them too (pvesim.Main); this one starts in a fifth of its time, so tests
 // take it.
 package main
 
