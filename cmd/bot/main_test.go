@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -65,11 +66,10 @@ func TestKill(t *testing.T) {
 	t.Parallel()
 	sim := pvesim.Start(t, pvesim.Options{})
 	dir := t.TempDir()
-	env := append(sim.Env(), "STORE_URL=sqlite:"+dir, "PORT=0", "ADMINS=web:local", "LOG_LEVEL=error", "GORACE=atexit_sleep_ms=0", "HOME="+dir, "PATH="+os.Getenv("PATH"))
+	env := append(sim.Env(), "STORE_URL=sqlite:"+dir, "PORT=0", "ADMINS=web:local", "LOG_LEVEL=error", "HOME="+dir)
 	serve := func() *exec.Cmd {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServeChild$")
-		cmd.Env = append(env, "PVEBOT_TEST_SERVE=1")
+		cmd := serveCommand(t, env)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -143,7 +143,15 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// TestServeChild is the bot that TestKill kills.
+// serveCommand is a bot in a process of its own.
+func serveCommand(t *testing.T, env []string) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServeChild$")
+	cmd.Env = append(slices.Clone(env), childServes+"=1", simtest.Program+"="+os.Getenv(simtest.Program),
+		"GORACE=atexit_sleep_ms=0", "PATH="+os.Getenv("PATH"))
+	return cmd
+}
+
+// TestServeChild is the bot of serveCommand.
 func TestServeChild(t *testing.T) {
 	if os.Getenv(childServes) == "" {
 		t.Skip("only in a process of another test")

@@ -70,8 +70,7 @@ func (l life) kill() { _ = l.cmd.Process.Kill(); <-l.gone }
 // has died at a border.
 func serve(t *testing.T, env ...string) life {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServeChild$")
-	cmd.Env = append(env, childServes+"=1", "GORACE=atexit_sleep_ms=0", "PATH="+os.Getenv("PATH"))
+	cmd := serveCommand(t, env)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
