@@ -28,7 +28,7 @@ fuzz: ## every fuzz target, each for FUZZTIME: make fuzz FUZZTIME=1m
 vuln: ## known holes in what we call, ours and the libraries'; asks vuln.go.dev
 	go run $(GOVULNCHECK) ./...
 
-bench: ## writes docs/performance.md; a quarter of an hour, on a machine that does nothing else
+bench: ## writes docs/performance.md; seven minutes, on a machine that does nothing else
 	FSYNC=on .ci/postgres sh -c 'go run ./cmd/bot bench --full --postgres "$$TEST_POSTGRES_URL" --write docs/performance.md'
 
 nightly: ## what takes hours: every border of every step on both stores, and fuzzing
