@@ -396,7 +396,7 @@ func TestTaskFiles(t *testing.T) {
 	b := newBench(t, nil)
 	ts := b.tasks()
 	task, err := ts.Start(t.Context(), "pve1", "a", Cmd{
-		Argv: []string{"sh", "-c", `ls -l "$1"; while ! test -e "$2"; do sleep 0.05; done`, "sh", b.path("run/a/stdin"), b.path("gate")}, Stdin: []byte("secret"),
+		Argv: []string{"sh", "-c", `ls -l "$1/run/a/stdin"; while test -d "$1" && ! test -e "$1/gate"; do sleep 0.05; done`, "sh", b.path("")}, Stdin: []byte("secret"),
 	})
 	if err != nil {
 		t.Fatal(err)

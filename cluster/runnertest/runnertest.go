@@ -219,12 +219,11 @@ func lines(ctx context.Context, t Target) error {
 
 // linesEarly holds a command back until its first line has been seen.
 func linesEarly(ctx context.Context, t Target) error {
-	gate := filepath.Join(t.Scratch, "gate")
-	c := sh(`echo first; while ! test -e "$1"; do sleep 0.05; done; echo second`, gate)
+	c := sh(`echo first; while test -d "$1" && ! test -e "$1/gate"; do sleep 0.05; done; echo second`, t.Scratch)
 	var errs []error
 	c.Line = func(s string) {
 		if s == "first" {
-			_, err := t.Runner.Run(ctx, sh(`: >"$1"`, gate))
+			_, err := t.Runner.Run(ctx, sh(`: >"$1/gate"`, t.Scratch))
 			errs = append(errs, err)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // What is demanded when tasks, bots and nodes end.
 
 func afterOurDeath(ctx context.Context, t Target) error {
-	task, err := t.Tasks().Start(ctx, t.Node, "a", sh(`echo one; while ! test -e "$1/gate"; do sleep 0.05; done; echo two; exit 5`, t.Scratch))
+	task, err := t.Tasks().Start(ctx, t.Node, "a", sh("echo one; "+held+"echo two; exit 5", t.Scratch))
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func runCleared(ctx context.Context, t Target) error {
 // directoryGone: somebody cleans up /run under a task that is followed.
 func directoryGone(ctx context.Context, t Target) error {
 	ts := t.Tasks()
-	task, err := ts.Start(ctx, t.Node, "a", sh(`echo one; while ! test -e "$1/gate"; do sleep 0.05; done`, t.Scratch))
+	task, err := ts.Start(ctx, t.Node, "a", sh("echo one; "+held, t.Scratch))
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func interrupt(ctx context.Context, t Target) error {
 
 func forget(ctx context.Context, t Target) error {
 	ts := t.Tasks()
-	task, err := ts.Start(ctx, t.Node, "a", sh(`echo ready; while ! test -e "$1/gate"; do sleep 0.05; done`, t.Scratch))
+	task, err := ts.Start(ctx, t.Node, "a", sh("echo ready; "+held, t.Scratch))
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func offsets(ctx context.Context, t Target) error {
 // followLive holds the task back until its first line has been seen.
 func followLive(ctx context.Context, t Target) error {
 	ts := t.Tasks()
-	task, err := ts.Start(ctx, t.Node, "a", sh(`printf 'par'; printf 'tly\n'; while ! test -e "$1/gate"; do sleep 0.05; done; echo second`, t.Scratch))
+	task, err := ts.Start(ctx, t.Node, "a", sh(`printf 'par'; printf 'tly\n'; `+held+"echo second", t.Scratch))
 	if err != nil {
 		return err
 	}

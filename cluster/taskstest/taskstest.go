@@ -92,6 +92,11 @@ func sh(script string, args ...string) cluster.Cmd {
 	return cluster.Cmd{Argv: append([]string{"sh", "-c", script, "sh"}, args...), Changes: true}
 }
 
+// held keeps a script back until its $1, the scratch directory, has a file
+// named gate. With the directory it ends, too: nothing else would end a task
+// whose test is over.
+const held = `while test -d "$1" && ! test -e "$1/gate"; do sleep 0.05; done; `
+
 // read follows a task to its end.
 func read(ctx context.Context, ts cluster.Tasks, t cluster.Task, offset int64) (lines []cluster.Line, err error) {
 	for line, err := range ts.Follow(ctx, t, offset) {
