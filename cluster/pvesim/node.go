@@ -65,7 +65,7 @@ type boot struct {
 func newNode(s *Sim, id int, spec NodeSpec) (*node, error) {
 	n := &node{sim: s, name: spec.Name, id: id, spec: spec, conns: map[net.Conn]struct{}{}}
 	n.dir = filepath.Join(s.dir, "n", spec.Name)
-	for _, d := range []string{"bin", "etc/pve", "root", "run", "tmp", "var/lib/vz", "proc/sys/kernel/random"} {
+	for _, d := range []string{"etc/pve", "root", "run", "tmp", "var/lib/vz", "proc/sys/kernel/random"} {
 		if err := os.MkdirAll(filepath.Join(n.dir, d), 0o755); err != nil {
 			return nil, err
 		}
@@ -73,9 +73,6 @@ func newNode(s *Sim, id int, spec NodeSpec) (*node, error) {
 	var err error
 	if n.root, err = os.Open(n.dir); err != nil {
 		return nil, err
-	}
-	if err := n.linkTools(); err != nil {
-		return n, err
 	}
 	if err := n.linkClusterFiles(); err != nil {
 		return n, err
@@ -86,7 +83,10 @@ func newNode(s *Sim, id int, spec NodeSpec) (*node, error) {
 	return n, n.powerOn()
 }
 
-func (n *node) linkTools() error {
+// bin is where all nodes have their programs.
+func (s *Sim) bin() string { return filepath.Join(s.dir, "bin") }
+
+func (s *Sim) linkTools() error {
 	self := os.Getenv(envProgram)
 	if self == "" {
 		var err error
@@ -94,9 +94,11 @@ func (n *node) linkTools() error {
 			return err
 		}
 	}
-	bin := filepath.Join(n.dir, "bin")
+	if err := os.MkdirAll(s.bin(), 0o755); err != nil {
+		return err
+	}
 	for _, t := range shim.Tools {
-		if err := relink(self, filepath.Join(bin, t)); err != nil {
+		if err := relink(self, filepath.Join(s.bin(), t)); err != nil {
 			return err
 		}
 	}
@@ -105,7 +107,7 @@ func (n *node) linkTools() error {
 		if err != nil {
 			continue // the shell has some of them built in; others are missed when used
 		}
-		if err := relink(path, filepath.Join(bin, t)); err != nil {
+		if err := relink(path, filepath.Join(s.bin(), t)); err != nil {
 			return err
 		}
 	}
@@ -211,7 +213,7 @@ func (n *node) online() bool {
 // environ is what sshd gives a session.
 func (n *node) environ(b boot) []string {
 	return []string{
-		"PATH=" + filepath.Join(n.dir, "bin"),
+		"PATH=" + n.sim.bin(),
 		"HOME=" + filepath.Join(n.dir, "root"),
 		"TMPDIR=" + filepath.Join(n.dir, "tmp"),
 		"USER=root", "LOGNAME=root", "SHELL=/bin/sh", "LANG=C.UTF-8",

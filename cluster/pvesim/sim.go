@@ -127,6 +127,9 @@ func (s *Sim) build() error {
 	if err := s.addStores(); err != nil {
 		return err
 	}
+	if err := s.linkTools(); err != nil {
+		return err
+	}
 	for i, spec := range s.opts.Nodes {
 		n, err := newNode(s, i+1, spec)
 		if n != nil {
