@@ -165,6 +165,7 @@ var brokenRunners = map[string]func(cluster.Runner) cluster.Runner{
 }
 
 func TestRunnerSuiteNotices(t *testing.T) {
+	t.Parallel()
 	for _, c := range runnertest.Cases {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
@@ -350,6 +351,7 @@ var brokenTasksOf = map[string]func(cluster.Tasks) brokenTasks{
 }
 
 func TestTasksSuiteNotices(t *testing.T) {
+	t.Parallel()
 	for _, c := range taskstest.Cases {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()

@@ -38,6 +38,7 @@ func TestOpenSSH(t *testing.T) {
 // A session of OpenSSH ends, and takes its processes along, in ways of its
 // own.
 func TestTasksOpenSSH(t *testing.T) {
+	t.Parallel()
 	cfg := openSSH(t, "")
 	taskstest.Run(t, taskstest.Harness{New: func(t *testing.T) taskstest.Target {
 		cut := &cutter{}

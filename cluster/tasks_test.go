@@ -17,6 +17,7 @@ import (
 )
 
 func TestTasksLocal(t *testing.T) {
+	t.Parallel()
 	taskstest.Run(t, taskstest.Harness{New: func(t *testing.T) taskstest.Target {
 		nodes, err := cluster.Connect(cluster.NodesConfig{Targets: []cluster.Target{{Name: "pve1", Local: true}}})
 		if err != nil {
@@ -27,6 +28,7 @@ func TestTasksLocal(t *testing.T) {
 }
 
 func TestTasksSSH(t *testing.T) {
+	t.Parallel()
 	taskstest.Run(t, taskstest.Harness{New: func(t *testing.T) taskstest.Target {
 		s := sshtest.Start(t)
 		nodes, err := cluster.Connect(cluster.NodesConfig{

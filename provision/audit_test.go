@@ -13,6 +13,7 @@ import (
 // Every command that changed something on a node is in the audit log, with who
 // it was for and how it ended; so is the end of each job. No secret is.
 func TestAuditIsComplete(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	spec := ubuntu()
 	spec.PasswordHash = "$6$saltsalt$" + provision.Secret(strings.Repeat("a", 86))

@@ -16,6 +16,7 @@ import (
 // Where SSH is shut, the guest agent is asked: a VM that reboots is well when it
 // answers, and an install that can't go on says that the guest runs.
 func TestAgentWhereSSHIsShut(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	var shut atomic.Bool
 	open := s.guests.Dial

@@ -16,6 +16,7 @@ import (
 
 // A VM's whole life passes the gate, and nothing else does.
 func TestLifeThroughTheGate(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("/usr/bin/perl"); err != nil {
 		t.Skip("perl is not installed: ", err)
 	}

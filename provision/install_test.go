@@ -23,7 +23,7 @@ import (
 func TestMain(m *testing.M) {
 	pvesim.Main()
 	// These tests mostly wait for other processes; -parallel says otherwise.
-	if err := flag.Set("test.parallel", "4"); err != nil {
+	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
 	os.Exit(simtest.Main{M: m}.Run())
@@ -132,6 +132,7 @@ func (s *site) clean(vms int) {
 }
 
 func TestInstall(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	s.start()
 	job := s.await(s.mustOrder(ubuntu()), provision.StateSucceeded, provision.StateFailed, provision.StateParked)
@@ -204,6 +205,7 @@ func TestInstall(t *testing.T) {
 
 // Everything that can go wrong on the way leaves nothing behind.
 func TestInstallFails(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		fault func(*pvesim.Sim)
 		step  string // where it fails
@@ -286,6 +288,7 @@ func orNil(err error) error {
 
 // Ten installs at once get ten VMs.
 func TestInstallMany(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	s.start()
 	var ids []provision.JobID
@@ -310,6 +313,7 @@ func TestInstallMany(t *testing.T) {
 // An OS that asks for more than every node's CPU has goes where it can run, is
 // refused elsewhere, and nothing else changes.
 func TestInstallWhatOneNodeCanRun(t *testing.T) {
+	t.Parallel()
 	nodes := pvesim.DefaultNodes()[1:] // pve2, pve3
 	nodes[1].Flags = strings.ReplaceAll(nodes[1].Flags, " avx2", "")
 	s := newSite(t, pvesim.Options{Nodes: nodes, Empty: true})
@@ -333,6 +337,7 @@ func TestInstallWhatOneNodeCanRun(t *testing.T) {
 
 // Somebody creates a VM with our VMID behind our back: the next slot is taken.
 func TestVMIDTakenMeanwhile(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	s.sim.FailOnce("qm create", 255, "unable to create VM 100 - VM 100 already exists on node 'pve1'")
 	s.start()
@@ -345,6 +350,7 @@ func TestVMIDTakenMeanwhile(t *testing.T) {
 
 // A cancel at any step leaves nothing behind.
 func TestCancelAtEveryStep(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	plan, err := s.engine.PlanOf(ubuntu())
 	if err != nil {

@@ -80,6 +80,7 @@ func (s *site) changed() []string {
 
 // A VM that moves between the look and the command is found again.
 func TestVMThatMoved(t *testing.T) {
+	t.Parallel()
 	for command, spec := range map[string]func(provision.VMRef) provision.Spec{
 		"qm set 103":      func(vm provision.VMRef) provision.Spec { return provision.Set{VM: vm, Cores: 2} },
 		"qm disk":         func(vm provision.VMRef) provision.Spec { return provision.Set{VM: vm, GrowMB: 1024} },
@@ -107,6 +108,7 @@ func TestVMThatMoved(t *testing.T) {
 // An answer that got lost is looked up: the command happened, and is not run
 // again.
 func TestLostAnswers(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	s.start()
 	s.sim.Lose("pve1", "qm stop")
@@ -144,6 +146,7 @@ func TestRecycledVMID(t *testing.T) {
 // What was agreed to is what is run: a plan that changed meanwhile is shown
 // anew, and those who agreed are asked anew.
 func TestChangedPlanAsksAgain(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	gate := &provision.Gate{Need: 1, Of: []string{"ops"}, Reason: "it is not hers", Expires: time.Now().Add(time.Hour)}
 	id := s.do(provision.Migrate{VM: s.vm(101), To: "pve2"}, gate)
@@ -185,6 +188,7 @@ func TestChangedPlanAsksAgain(t *testing.T) {
 
 // Where nobody was asked a plan only has to be possible.
 func TestChangedPlanOfNobody(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	id := s.do(provision.Migrate{VM: s.vm(101), To: "pve2"}, nil)
 	s.sim.Detach(101)
@@ -224,6 +228,7 @@ func TestActOutlivesTheBot(t *testing.T) {
 
 // What ran before runs again when the rest is rolled back.
 func TestUndoOfAStop(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	s.sim.FailOnce("qm destroy", 255, "lvremove failed")
 	s.start()
@@ -281,6 +286,7 @@ func TestDrainLooksAtCPUs(t *testing.T) {
 // The pre-flight finds what stands in a VM's way, and says nothing of what
 // does not.
 func TestPreflight(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		plant   func(*pvesim.Sim)
 		vmid    int

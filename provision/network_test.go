@@ -81,6 +81,7 @@ func networked(t *testing.T) *site {
 
 // A VM of a named network has its VMID, address, bridge, VLAN and nameservers.
 func TestNamedNetwork(t *testing.T) {
+	t.Parallel()
 	s := networked(t)
 	job := s.mustInstall(provision.Install{OS: "ubuntu", Network: "dmz"})
 	f := job.Facts
@@ -115,6 +116,7 @@ func TestNamedNetwork(t *testing.T) {
 
 // Where DHCP gives the address, the guest agent tells it.
 func TestDHCP(t *testing.T) {
+	t.Parallel()
 	s := networked(t)
 	job := s.mustInstall(provision.Install{OS: "rocky", Network: "office"})
 	vm, _ := s.sim.VM(job.Facts.VMID)

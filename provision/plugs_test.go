@@ -23,6 +23,7 @@ func (c offClock) Now() time.Time { return c.Clock.Now().Add(c.by) }
 // TestPlugs pulls a plug of a node while it does the one thing that matters.
 // The order is carried out or undone, and nothing is left.
 func TestPlugs(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		pull func(s *pvesim.Sim, node string)
 		off  time.Duration // the nodes' clocks
@@ -83,6 +84,7 @@ func TestPlugs(t *testing.T) {
 // An answer that gets lost after a VM was destroyed is no reason to do it
 // again, nor to fail.
 func TestPlugAfterDestroy(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	s.start()
 	made := s.await(s.mustOrder(ubuntu()), provision.StateSucceeded, provision.StateFailed)

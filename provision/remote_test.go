@@ -54,6 +54,7 @@ func newWorker(t *testing.T, store provision.Store, name string) *site {
 // TestRemoteClusters: a bot that reaches no cluster has two worked for by
 // others, and they do not get in each other's way.
 func TestRemoteClusters(t *testing.T) {
+	t.Parallel()
 	open := sharedStore(t)
 	front := open()
 	sites := map[string]*site{}

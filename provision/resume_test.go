@@ -42,6 +42,7 @@ func (d *dying) Append(ctx context.Context, l *provision.Lease, evs ...provision
 // A worker that dies while it waits for a guest, or when it has seen it, leaves
 // a job that goes on: nobody waits for a boot that has been, nor boots again.
 func TestResumeAroundBoots(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{Latency: pvesim.Latency{Boot: time.Millisecond}})
 	const lease = 500 * time.Millisecond
 	store, err := sqlstore.Open(t.Context(), "sqlite:"+t.TempDir(), sqlstore.Options{Lease: lease})

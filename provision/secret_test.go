@@ -42,6 +42,7 @@ func TestSecretsAreHidden(t *testing.T) {
 
 // A VM may carry its number in its name, and a password for its user.
 func TestNumberedNameAndPassword(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	s.start()
 	spec := ubuntu()

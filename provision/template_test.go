@@ -34,6 +34,7 @@ func (s *site) ranSince(n int, prefix string) (found []string) {
 // Where there is a template, a VM is a linked clone of it and in nothing else
 // unlike one that was imported.
 func TestLinkedClone(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	s.settings.OnBoot = true
 	s.engine = s.newEngine()
@@ -73,6 +74,7 @@ func TestLinkedClone(t *testing.T) {
 
 // A clone that fails on the way leaves nothing behind, and the template stays.
 func TestLinkedCloneFails(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	s.start()
 	s.mustTemplate("pve1", "ubuntu", "")

@@ -165,6 +165,7 @@ func TestRetention(t *testing.T) {
 // A store that is away for a moment is no failure of the job: what its worker
 // wanted to write is written when the store is back.
 func TestStoreTrouble(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, &failing{Store: openStore(t, t.TempDir()), calls: map[string]int{}})
 	defer b.store.Close()
 	b.engine.SetPlan(b.step("one", func(ctx context.Context, w *provision.Work) error {

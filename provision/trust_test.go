@@ -11,6 +11,7 @@ import (
 
 // A new host key is trusted by its name, and only while the guest shows it.
 func TestTrust(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, pvesim.Options{})
 	s.start()
 	job := s.mustInstall(provision.Install{OS: "ubuntu", Name: "web-1", Node: "pve1"})

@@ -96,6 +96,7 @@ func even(s string) string {
 // TestReplay holds the simulation to transcripts of the real commands, where
 // there are some: every exchange that they have.
 func TestReplay(t *testing.T) {
+	t.Parallel()
 	dir := transcriptDir()
 	if dir == "" {
 		t.Skip("no transcripts of the real commands are here; PVE_TRANSCRIPTS=DIR tells where they are")

@@ -28,7 +28,7 @@ import (
 func TestMain(m *testing.M) {
 	pvesim.Main()
 	// These tests mostly wait for other processes; -parallel says otherwise.
-	if err := flag.Set("test.parallel", "4"); err != nil {
+	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
 	testscript.Main(simtest.Main{M: m}, map[string]func(){"bot": main})
