@@ -15,8 +15,9 @@ func unreachable(what string, err error) error {
 	if _, ok := errors.AsType[*Error](err); ok || err == nil {
 		return err
 	}
-	if refused, ok := errors.AsType[*cluster.ExitError](err); ok {
-		return &Error{Kind: Failed, Say: fmt.Sprintf("%s refuses: %s", what, lastLine(refused.Stderr)), Err: err}
+	// What was killed has refused nothing.
+	if refused, ok := errors.AsType[*cluster.ExitError](err); ok && (refused.Status <= 128 || refused.Stderr != "") {
+		return &Error{Kind: Failed, Say: fmt.Sprintf("%s refuses: %s", what, reason(refused)), Err: err}
 	}
 	return &Error{Kind: Unavailable, Say: what + " does not answer", Try: "vm nodes", Err: err}
 }
@@ -39,7 +40,7 @@ func failed(doing, node string, err error) error {
 	case strings.Contains(strings.ToLower(refused.Stderr), "no space left"):
 		return &Error{Kind: Full, Say: fmt.Sprintf("%s on %s failed: the storage is full", doing, node), Try: "make room on it, or use another storage", Err: err}
 	}
-	return &Error{Kind: Failed, Say: fmt.Sprintf("%s on %s failed: %s", doing, node, lastLine(refused.Stderr)), Err: err}
+	return &Error{Kind: Failed, Say: fmt.Sprintf("%s on %s failed: %s", doing, node, reason(refused)), Err: err}
 }
 
 // noSlot explains why no VMID and address could be had.
@@ -59,15 +60,15 @@ func noSlot(err error) error {
 	return err
 }
 
-// lastLine is the last line that says something: PVE's usage lines come after
+// reason is the last line that says something: PVE's usage lines come after
 // the reason, and are left out.
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
+func reason(refused *cluster.ExitError) string {
+	lines := strings.Split(strings.TrimSpace(refused.Stderr), "\n")
 	for i := len(lines) - 1; i >= 0; i-- {
 		l := strings.TrimSpace(lines[i])
 		if l != "" && !strings.HasSuffix(l, "[OPTIONS]") && !strings.Contains(l, "[FORMAT_OPTIONS]") {
 			return l
 		}
 	}
-	return "no reason given"
+	return fmt.Sprintf("exit status %d, and no reason given", refused.Status)
 }

@@ -1,0 +1,28 @@
+package provision
+
+import (
+	"testing"
+
+	"pvebot/cluster"
+)
+
+// A refusal says why; a command that was killed has refused nothing.
+func TestUnreachable(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		stderr string
+		kind   Kind
+		say    string
+	}{
+		{255, "VM is locked (backup)\n", Failed, "VM 101 refuses: VM is locked (backup)"},
+		{2, "400 not enough arguments\nqm config <vmid> [OPTIONS]\n", Failed, "VM 101 refuses: 400 not enough arguments"},
+		{1, "", Failed, "VM 101 refuses: exit status 1, and no reason given"},
+		{137, "", Unavailable, "VM 101 does not answer"},
+		{141, "broken pipe", Failed, "VM 101 refuses: broken pipe"},
+	} {
+		err := unreachable("VM 101", &cluster.ExitError{Status: tt.status, Stderr: tt.stderr})
+		if say, _ := Explain(err); say != tt.say || KindOf(err) != tt.kind {
+			t.Errorf("%d %q: %q (%v), want %q (%v)", tt.status, tt.stderr, say, KindOf(err), tt.say, tt.kind)
+		}
+	}
+}
