@@ -37,6 +37,7 @@ type tortured struct {
 	vm    string           // its card names
 	guest pvesim.GuestSpec // that is there for it; none when VMID is 0
 	after *tortured        // is over before this one is placed
+	said  string           // the last message that has the line
 	// end is how it is to end; one that is cancelled may be too quick for that.
 	end    provision.State
 	cancel string // when this step has begun
@@ -124,14 +125,47 @@ func (o *tortured) over(ctx context.Context, chat *torture.Chat) bool {
 	}
 }
 
-// place says the line until a bot has acknowledged it.
+// place says the line, as people do who get an answer: when they are told that
+// it did not work, they say it again.
 func (o *tortured) place(ctx context.Context, t *testing.T, chat *torture.Chat) {
 	if o.after != nil && !o.after.over(ctx, chat) {
 		return
 	}
-	in := bot.Inbound{ID: "order-" + o.id, Kind: bot.Command, By: dev, Text: o.line}
-	if err := chat.Deliver(ctx, in); err != nil && ctx.Err() == nil {
-		t.Errorf("%s: %v", o.line, err)
+	for try := 1; ; try++ {
+		o.said = fmt.Sprintf("order-%s-%d", o.id, try)
+		in := bot.Inbound{ID: o.said, Kind: bot.Command, By: dev, Text: o.line}
+		if err := chat.Deliver(ctx, in); err != nil {
+			if ctx.Err() == nil {
+				t.Errorf("%s: %v", o.line, err)
+			}
+			return
+		}
+		why, refused := o.refused(ctx, chat)
+		if !refused {
+			return
+		}
+		t.Logf("%s, said for the %d. time: %s", o.line, try, why)
+	}
+}
+
+// refused waits until what was said last has a card, or was answered in
+// private that it did not work, and why.
+func (o *tortured) refused(ctx context.Context, chat *torture.Chat) (why string, refused bool) {
+	for {
+		cards, changed := chat.Cards()
+		if slices.ContainsFunc(cards, o.shownBy) {
+			return "", false
+		}
+		for _, a := range chat.Answers() {
+			if a.To == o.said && a.Card.Tone == bot.Bad {
+				return a.Card.Text, true
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", false
+		}
 	}
 }
 
@@ -220,7 +254,7 @@ func leftover(t *testing.T, sim *pvesim.Sim, store provision.Store, orders []*to
 		}
 	}
 	for _, o := range orders {
-		j, ok := byKey[torture.Platform+"/order-"+o.id]
+		j, ok := byKey[torture.Platform+"/"+o.said]
 		if !ok || j.State != o.end && !(o.cancel != "" && j.State == provision.StateSucceeded) {
 			t.Errorf("%s (%s) ended as %q, want %q: %+v", o.line, o.kind, j.State, o.end, j.Problem)
 		}
