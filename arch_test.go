@@ -60,7 +60,7 @@ var rows = map[string]row{
 	"bot/metrics":    {uses: []string{"bot", "provision", "cluster"}, tests: []string{"provision/sqlstore"}},
 	"bot/bottest":    {uses: []string{"bot", "commands", "provision", "cluster"}},
 	"bot/console":    {uses: []string{"bot", "commands", "provision", "cluster"}, tests: []string{"bot/bottest"}},
-	"bot/web":        {uses: []string{"bot", "bot/web/access", "commands", "provision", "cluster"}, tests: []string{"bot/bottest", "provision/sqlstore"}},
+	"bot/web":        {uses: []string{"bot", "bot/web/access", "bot/web/feed", "commands", "provision", "cluster"}, tests: []string{"bot/bottest", "provision/sqlstore"}},
 	"bot/web/access": {uses: []string{"commands", "provision"}},
 	"bot/web/feed":   {uses: []string{"cluster", "provision"}},
 	"bot/web/orders": {uses: []string{"bot", "commands", "provision"}},

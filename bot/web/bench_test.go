@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"pvebot/bot"
+	"pvebot/bot/web/feed"
 	"pvebot/cluster"
 	"pvebot/provision"
 )
@@ -46,16 +47,15 @@ func BenchmarkNews(b *testing.B) {
 
 // BenchmarkSend writes an event to one watcher.
 func BenchmarkSend(b *testing.B) {
-	s, err := openStream(httptest.NewRecorder())
+	s, err := openStream(discard{httptest.NewRecorder()})
 	if err != nil {
 		b.Fatal(err)
 	}
-	s.w = discard{s.w.(*httptest.ResponseRecorder)}
 	ev := provision.Event{Job: 1, Seq: 7, Kind: provision.StepLog, Text: "transferred 1.4 GiB of 3.5 GiB (40.00%)"}
 	data := []byte(fmt.Sprintf(`{"job":%d,"seq":%d,"text":%q}`, ev.Job, ev.Seq, ev.Text))
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := s.send("7", string(ev.Kind), data); err != nil {
+		if err := s.Send("7", string(ev.Kind), data); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -72,10 +72,10 @@ func BenchmarkBurst(b *testing.B) {
 			b.Error(err)
 			return
 		}
-		text := frame("7", "step.done", []byte(`{"job":1,"seq":7,"text":"VM 105, 192.168.0.105"}`))
+		text := feed.Frame("7", "step.done", []byte(`{"job":1,"seq":7,"text":"VM 105, 192.168.0.105"}`))
 		for range next {
 			for i := range burst {
-				if err := s.put(text, i < burst-1); err != nil {
+				if err := s.Put(text, i < burst-1); err != nil {
 					b.Error(err)
 				}
 			}

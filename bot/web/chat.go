@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"pvebot/bot"
+	"pvebot/bot/web/feed"
 	"pvebot/commands"
 	"pvebot/provision"
 )
@@ -63,11 +64,11 @@ func (w *Web) serveChat(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer w.room.enter()()
-	beat := func() error { return s.send("", "beat", []byte(millis(w.cfg.Clock.Now()))) }
+	beat := func() error { return s.Send("", "beat", []byte(millis(w.cfg.Clock.Now()))) }
 	if beat() != nil {
 		return
 	}
-	defer keepAlive(ctx, cancel, w.cfg.Clock, beat)()
+	defer feed.KeepAlive(ctx, cancel, w.cfg.Clock, beat)()
 	for {
 		n := w.room.since(after, viewer)
 		for i, u := range n.updates {
@@ -75,7 +76,7 @@ func (w *Web) serveChat(rw http.ResponseWriter, r *http.Request) {
 			if i == len(n.updates)-1 {
 				id = w.room.cursor(n.version)
 			}
-			if s.send(id, u.event, []byte(u.html)) != nil {
+			if s.Send(id, u.event, []byte(u.html)) != nil {
 				return
 			}
 		}

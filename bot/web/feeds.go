@@ -6,7 +6,9 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
+	"pvebot/bot/web/feed"
 	"pvebot/provision"
 )
 
@@ -46,7 +48,7 @@ func (w *Web) serveFirehose(rw http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	defer keepAlive(ctx, cancel, w.cfg.Clock, s.hb)()
+	defer feed.KeepAlive(ctx, cancel, w.cfg.Clock, hb(s))()
 	for {
 		err := w.firehose(ctx, s, after)
 		if !errors.Is(err, provision.ErrPruned) {
@@ -56,13 +58,13 @@ func (w *Web) serveFirehose(rw http.ResponseWriter, r *http.Request) {
 			return
 		}
 		pos := strconv.FormatInt(int64(after), 10)
-		if s.send(pos, "reset", []byte(`{"pos":`+pos+`}`)) != nil {
+		if s.Send(pos, "reset", []byte(`{"pos":`+pos+`}`)) != nil {
 			return
 		}
 	}
 }
 
-func (w *Web) firehose(ctx context.Context, s *stream, after provision.Position) error {
+func (w *Web) firehose(ctx context.Context, s *feed.Stream, after provision.Position) error {
 	for ev, err := range w.cfg.Store.Follow(ctx, after) {
 		if err != nil {
 			return err
@@ -73,7 +75,7 @@ func (w *Web) firehose(ctx context.Context, s *stream, after provision.Position)
 		}
 		// What came together leaves together: that a packet goes to each
 		// watcher is most of what watching costs.
-		if err := s.put(text, ev.More); err != nil {
+		if err := s.Put(text, ev.More); err != nil {
 			return err
 		}
 	}
@@ -107,83 +109,27 @@ func (w *Web) serveJobEvents(rw http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	defer keepAlive(ctx, cancel, w.cfg.Clock, s.hb)()
-	t := jobTail{web: w, s: s, id: job.ID, after: after}
-	if t.run(ctx) == nil {
-		_ = s.send("", "close", []byte("{}"))
-	}
-}
-
-// jobTail sends the events of one job after a sequence number.
-type jobTail struct {
-	web   *Web
-	s     *stream
-	id    provision.JobID
-	after uint64
-}
-
-// run returns nil once the job rests and all was sent.
-func (t *jobTail) run(ctx context.Context) error {
-	store := t.web.cfg.Store
-	for {
-		// The position is taken before the stored events are read: what comes
-		// in between is in both, and send tells by Seq.
-		pos, err := store.Position(ctx)
+	defer feed.KeepAlive(ctx, cancel, w.cfg.Clock, hb(s))()
+	for ev, err := range feed.Job(ctx, w.cfg.Store, job.ID, after) {
 		if err != nil {
-			return err
+			return // the reader comes back with its last id
 		}
-		for ev, err := range store.Events(ctx, t.id, t.after) {
-			if err == nil {
-				err = t.send(ev)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		job, err := store.Job(ctx, t.id)
-		if err != nil {
-			return err
-		}
-		if job.State.Final() && t.after >= job.Seq {
-			return nil
-		}
-		if err := t.live(ctx, pos); !errors.Is(err, provision.ErrPruned) && !errors.Is(err, errGap) {
-			return err
+		data, err := json.Marshal(ev.Public())
+		if err != nil || s.Send(strconv.FormatUint(ev.Seq, 10), string(ev.Kind), data) != nil {
+			return
 		}
 	}
+	_ = s.Send("", "close", []byte("{}"))
 }
 
-// errGap: the feed went past events of the job that were not sent yet.
-var errGap = errors.New("gap in the feed")
-
-func (t *jobTail) live(ctx context.Context, pos provision.Position) error {
-	for ev, err := range t.web.cfg.Store.Follow(ctx, pos) {
-		switch {
-		case err != nil:
-			return err
-		case ev.Job != t.id || ev.Seq <= t.after:
-			continue
-		case ev.Seq > t.after+1:
-			return errGap
-		}
-		if err := t.send(ev); err != nil {
-			return err
-		}
-		if ev.Kind == provision.JobState && ev.State.Final() {
-			return nil
-		}
-	}
-	return context.Cause(ctx)
-}
-
-func (t *jobTail) send(ev provision.Event) error {
-	if ev.Seq <= t.after {
-		return nil
-	}
-	data, err := json.Marshal(ev.Public())
+// openStream answers with the head of a stream, for many readers.
+func openStream(w http.ResponseWriter) (*feed.Stream, error) {
+	s, err := feed.Open(w, feed.WriteTime/2)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	t.after = ev.Seq
-	return t.s.send(strconv.FormatUint(ev.Seq, 10), string(ev.Kind), data)
+	return s, s.Retry(time.Second)
 }
+
+// hb shows programs that a stream lives.
+func hb(s *feed.Stream) func() error { return func() error { return s.Comment("hb") } }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pvebot/bot"
+	"pvebot/bot/web/feed"
 	"pvebot/provision"
 )
 
@@ -176,7 +177,7 @@ type metronome struct{ beats chan struct{} }
 func (m metronome) Now() time.Time { return time.Now() }
 
 func (m metronome) Sleep(ctx context.Context, d time.Duration) error {
-	if d != heartbeat {
+	if d != feed.Heartbeat {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"sync"
 
+	"pvebot/bot/web/feed"
 	"pvebot/provision"
 )
 
@@ -31,7 +32,7 @@ func (f *frames) of(ev provision.Event) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text := frame(strconv.FormatInt(int64(ev.Pos), 10), string(ev.Kind), data)
+	text := feed.Frame(strconv.FormatInt(int64(ev.Pos), 10), string(ev.Kind), data)
 	if ev.Pos >= kept.pos { // who reads the past does not push out what is new
 		kept.pos, kept.data = ev.Pos, text
 	}

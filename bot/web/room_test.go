@@ -126,7 +126,7 @@ func FuzzStream(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.send(id, event, []byte(data)); err != nil {
+		if err := s.Send(id, event, []byte(data)); err != nil {
 			t.Fatal(err)
 		}
 		body := strings.TrimPrefix(rec.Body.String(), "retry: 1000\n\n")

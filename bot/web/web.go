@@ -31,9 +31,8 @@ const DefaultAddr = "127.0.0.1:8080"
 const MinSecret = 16
 
 const (
-	shutdownTime = 5 * time.Second  // for requests that are under way
-	triageTime   = 5 * time.Second  // hard end of an answer that should take one
-	writeTime    = 10 * time.Second // for one write to one reader
+	shutdownTime = 5 * time.Second // for requests that are under way
+	triageTime   = 5 * time.Second // hard end of an answer that should take one
 )
 
 // Config is what a Web stands on. Store must be set and, but for a Bare one,

@@ -14,7 +14,7 @@ func FuzzSend(f *testing.F) {
 	f.Add("", "", "")
 	f.Fuzz(func(t *testing.T, id, event, data string) {
 		rec := httptest.NewRecorder()
-		s, err := Open(rec)
+		s, err := Open(rec, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

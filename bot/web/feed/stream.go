@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -18,21 +19,25 @@ import (
 // what proxies wait for.
 const Heartbeat = 15 * time.Second
 
-// writeTime is how long one write to one reader may take.
-const writeTime = 10 * time.Second
+// WriteTime is how long one write to one reader may take.
+const WriteTime = 10 * time.Second
 
 // Stream writes server-sent events to one reader. A reader that does not take
 // them is let go; it comes back with its last id. It may be used by many
 // goroutines at once: each event is written as a whole.
 type Stream struct {
-	mu sync.Mutex
-	w  http.ResponseWriter
-	rc *http.ResponseController
+	mu    sync.Mutex
+	w     http.ResponseWriter
+	rc    *http.ResponseController
+	spare time.Duration
+	limit time.Time // of the next write, as the socket knows it
 }
 
-// Open answers with the head of a stream.
-func Open(w http.ResponseWriter) (*Stream, error) {
-	s := &Stream{w: w, rc: http.NewResponseController(w)}
+// Open answers with the head of a stream. A write may take spare longer than
+// WriteTime: then the limit need not be set anew for each, which costs where
+// there are thousands of readers.
+func Open(w http.ResponseWriter, spare time.Duration) (*Stream, error) {
+	s := &Stream{w: w, rc: http.NewResponseController(w), spare: spare}
 	// The server's limit on reading a request must not end the stream.
 	if err := s.rc.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return nil, err
@@ -48,15 +53,21 @@ func Open(w http.ResponseWriter) (*Stream, error) {
 // Send writes an event; id and event may be "". Data may have any bytes: it
 // ends up as one event in any case.
 func (s *Stream) Send(id, event string, data []byte) error {
-	return s.write(frame(id, event, data))
+	return s.Put(Frame(id, event, data), false)
 }
 
 // Comment writes a line that readers skip.
 func (s *Stream) Comment(text string) error {
-	return s.write([]byte(": " + oneLine(text) + "\n\n"))
+	return s.Put([]byte(": "+oneLine(text)+"\n\n"), false)
 }
 
-func frame(id, event string, data []byte) []byte {
+// Retry tells a browser how long to wait before it comes back.
+func (s *Stream) Retry(wait time.Duration) error {
+	return s.Put(fmt.Appendf(nil, "retry: %d\n\n", wait.Milliseconds()), false)
+}
+
+// Frame is an event as Send writes it.
+func Frame(id, event string, data []byte) []byte {
 	var b bytes.Buffer
 	if id != "" {
 		b.WriteString("id: " + oneLine(id) + "\n")
@@ -84,15 +95,19 @@ func oneLine(s string) string {
 	}, s)
 }
 
-func (s *Stream) write(b []byte) error {
+// Put writes a Frame; with more to come at once, it may wait for that.
+func (s *Stream) Put(frame []byte, more bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Sockets keep the machine's time, whatever clock the bot goes by.
-	limit := cluster.SystemClock{}.Now().Add(writeTime)
-	if err := s.rc.SetWriteDeadline(limit); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
+	// Sockets keep the machine's time, whatever clock the bot goes by. A limit
+	// that is far enough away stays.
+	if now := (cluster.SystemClock{}).Now(); s.limit.Sub(now) < WriteTime {
+		s.limit = now.Add(WriteTime + s.spare)
+		if err := s.rc.SetWriteDeadline(s.limit); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
 	}
-	if _, err := s.w.Write(b); err != nil {
+	if _, err := s.w.Write(frame); err != nil || more {
 		return err
 	}
 	return s.rc.Flush()

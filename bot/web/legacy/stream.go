@@ -18,7 +18,7 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, job provision.Job, 
 	if err != nil {
 		return err
 	}
-	s, err := feed.Open(w)
+	s, err := feed.Open(w, 0)
 	if err != nil {
 		return err
 	}

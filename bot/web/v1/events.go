@@ -29,7 +29,7 @@ func cursorOf(r *http.Request) (after uint64, given bool, err error) {
 // openStream begins a stream that is kept alive until the end of the request,
 // which end must be called at.
 func (a *API) openStream(w http.ResponseWriter, r *http.Request) (ctx context.Context, s *feed.Stream, end func(), err error) {
-	if s, err = feed.Open(w); err != nil {
+	if s, err = feed.Open(w, 0); err != nil {
 		return nil, nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(r.Context())
