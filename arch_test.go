@@ -85,7 +85,7 @@ var rows = map[string]row{
 		uses:  []string{"bot", "commands", "provision", "cluster"},
 		tests: []string{"bot/bottest", "bot/slack/slackfake", "provision/sqlstore"},
 	},
-	"bot/slack/slackfake": {uses: []string{"bot/door", "cluster"}},
+	"bot/slack/slackfake": {uses: []string{"bot/door", "cluster"}, tests: []string{"bot/bottest"}},
 	"bot/door":            {},
 
 	"cmd/bot/torture": {uses: []string{"bot", "cluster/pvesim", "provision"}},

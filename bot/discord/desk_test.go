@@ -9,45 +9,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/discord"
 	"pvebot/bot/discord/discordfake"
-	"pvebot/cluster"
 	"pvebot/commands"
 	"pvebot/provision"
 	"pvebot/provision/sqlstore"
 )
-
-// takesOrders is an engine that takes orders for a store; work is done by hand.
-type takesOrders struct {
-	bot.Engine // what is not asked for here panics
-	store      provision.Store
-}
-
-var recipe = []provision.StepState{{Phase: "VM creation", Name: "creating VM"}, {Phase: "VM initialization", Name: "waiting for ready"}}
-
-func (e takesOrders) Prepare(_ context.Context, spec provision.Spec) (provision.Spec, error) {
-	return spec, nil
-}
-
-func (e takesOrders) VMs(context.Context) ([]provision.VM, error) { return nil, nil }
-
-func (e takesOrders) Submit(ctx context.Context, o provision.Order) (provision.Job, error) {
-	o.Cluster = "pve"
-	return e.store.Submit(ctx, o, recipe)
-}
-
-// catalogue knows one system and no VM.
-type catalogue struct{}
-
-func (catalogue) Resources(context.Context) (cluster.Resources, error) {
-	return cluster.Resources{Nodes: []cluster.Node{{Name: "pve1"}}}, nil
-}
-
-func (catalogue) Baselines(context.Context) ([]cluster.Baseline, error) { return nil, nil }
-
-func (catalogue) Images(context.Context) ([]provision.Image, error) {
-	return []provision.Image{{OS: "ubuntu", Version: "24.04", Title: "Ubuntu 24.04", User: "ubuntu", Default: true}}, nil
-}
 
 // A VM is installed by form and by command, with the desk, the follower and the
 // store that the bot has.
@@ -61,7 +29,7 @@ func TestWithTheRealDesk(t *testing.T) {
 	d, fake := onSockets(t, discordfake.Config{Unlimited: true}, discord.Config{Leader: store, Owner: "one"})
 	follower := bot.NewFollower(bot.FollowerConfig{Store: store, Adapters: []bot.Adapter{d}, Owner: "one", Log: logTo()})
 	desk := bot.NewDesk(bot.DeskConfig{
-		Store: store, Engine: takesOrders{store: store}, Inventory: catalogue{}, Policy: commands.DemoPolicy(),
+		Store: store, Engine: bottest.TakesOrders{Store: store}, Inventory: bottest.Catalogue{}, Policy: commands.DemoPolicy(),
 		Adapters: []bot.Adapter{d}, Follower: follower, Log: logTo(),
 	})
 	ctx, cancel := context.WithCancel(t.Context())

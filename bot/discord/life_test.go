@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/discord"
 	"pvebot/bot/discord/discordfake"
 	"pvebot/provision"
@@ -37,7 +38,7 @@ func TestCardIsTheAnswer(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
 		var ref bot.Ref
 		var err error
-		h := &script{handle: func(ctx context.Context, in bot.Inbound) {
+		h := &bottest.Script{OnHandle: func(ctx context.Context, in bot.Inbound) {
 			time.Sleep(5 * time.Second)
 			if m := only(t, fake, discordfake.Ops); !m.Thinking {
 				t.Error("nothing says that the bot is thinking")
@@ -52,7 +53,7 @@ func TestCardIsTheAnswer(t *testing.T) {
 		if ferr != nil || out.Kind != "deferred" {
 			t.Fatalf("%+v, %v", out, ferr)
 		}
-		if in := h.last(t); in.Kind != bot.Command || in.Text != "install ubuntu --cpu 4 --ttl 7d" {
+		if in := h.Last(t); in.Kind != bot.Command || in.Text != "install ubuntu --cpu 4 --ttl 7d" {
 			t.Errorf("it came as %s %q", in.Kind, in.Text)
 		}
 		time.Sleep(10 * time.Second)
@@ -114,7 +115,7 @@ func TestOldMessagesAreEditedSlowly(t *testing.T) {
 func TestWhispers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		h := &script{handle: func(ctx context.Context, in bot.Inbound) {
+		h := &bottest.Script{OnHandle: func(ctx context.Context, in bot.Inbound) {
 			if strings.HasPrefix(in.Text, "start") {
 				time.Sleep(20 * time.Minute) // the token is gone
 			}
@@ -157,7 +158,7 @@ func TestRefusedAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
 		fake.Forbid(discordfake.Ops, "darn")
-		h := &script{triage: func(context.Context, bot.Inbound) bot.Ack { return bot.Ack{Whisper: &bot.Card{Title: "darn"}} }}
+		h := &bottest.Script{OnTriage: func(context.Context, bot.Inbound) bot.Ack { return bot.Ack{Whisper: &bot.Card{Title: "darn"}} }}
 		running(t, d, fake, h)
 		if _, err := d.Post(t.Context(), ops, card(1, "the title")); err != nil {
 			t.Fatal(err)
@@ -180,7 +181,7 @@ func TestRefusedAnswer(t *testing.T) {
 func TestWhisperAfterRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sleepToDiscord()
-		l, dial := discordfake.Pipe()
+		l, dial := bottest.Pipe()
 		fake := discordfake.New(discordfake.Config{})
 		fake.Start(l)
 		defer fake.Close()
@@ -193,15 +194,15 @@ func TestWhisperAfterRestart(t *testing.T) {
 			return d
 		}
 		for i, verb := range []string{"list", "reboot"} {
-			h := &script{}
-			h.handle = func(ctx context.Context, _ bot.Inbound) { <-ctx.Done() } // it dies
+			h := &bottest.Script{}
+			h.OnHandle = func(ctx context.Context, _ bot.Inbound) { <-ctx.Done() } // it dies
 			first := make()
 			stop := running(t, first, fake, h)
 			if _, err := fake.Command(t.Context(), discordfake.Alice, discordfake.Ops, verb); err != nil {
 				t.Fatal(err)
 			}
 			stop()
-			if err := make().Whisper(t.Context(), h.last(t), bot.Card{Title: "sorry " + verb}); err != nil {
+			if err := make().Whisper(t.Context(), h.Last(t), bot.Card{Title: "sorry " + verb}); err != nil {
 				t.Errorf("Whisper: %v", err)
 			}
 			got := fake.Whispers(discordfake.Alice)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/discord"
 	"pvebot/bot/discord/discordfake"
 )
@@ -18,7 +19,7 @@ import (
 func TestTwoListeners(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sleepToDiscord()
-		l, dial := discordfake.Pipe()
+		l, dial := bottest.Pipe()
 		fake := discordfake.New(discordfake.Config{Unlimited: true})
 		fake.Start(l)
 		defer fake.Close()
@@ -30,8 +31,8 @@ func TestTwoListeners(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(d.Close)
-			running(t, d, fake, &script{
-				triage: func(_ context.Context, in bot.Inbound) bot.Ack {
+			running(t, d, fake, &bottest.Script{
+				OnTriage: func(_ context.Context, in bot.Inbound) bot.Ack {
 					mu.Lock()
 					defer mu.Unlock()
 					if _, known := taken[in.ID]; known {
@@ -43,7 +44,7 @@ func TestTwoListeners(t *testing.T) {
 					}
 					return bot.Ack{}
 				},
-				handle: func(ctx context.Context, in bot.Inbound) {
+				OnHandle: func(ctx context.Context, in bot.Inbound) {
 					mu.Lock()
 					mine := taken[in.ID] == owner
 					mu.Unlock()
@@ -114,7 +115,7 @@ func (l *leader) Resign(_ context.Context, _, owner string) error {
 func TestOneListens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sleepToDiscord()
-		l, dial := discordfake.Pipe()
+		l, dial := bottest.Pipe()
 		fake := discordfake.New(discordfake.Config{})
 		fake.Start(l)
 		defer fake.Close()
@@ -129,7 +130,7 @@ func TestOneListens(t *testing.T) {
 			t.Cleanup(d.Close)
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan struct{})
-			go func() { defer close(done); _ = d.Run(ctx, &script{}) }()
+			go func() { defer close(done); _ = d.Run(ctx, &bottest.Script{}) }()
 			bots = append(bots, d)
 			stops = append(stops, func() { cancel(); <-done })
 			time.Sleep(5 * time.Second)

@@ -157,8 +157,8 @@ func TestBodiesAreDiscords(t *testing.T) {
 // tour makes every call there is.
 func tour(t *testing.T) []discordfake.Call {
 	d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-	h := &script{
-		triage: func(_ context.Context, in bot.Inbound) bot.Ack {
+	h := &bottest.Script{
+		OnTriage: func(_ context.Context, in bot.Inbound) bot.Ack {
 			switch {
 			case in.Kind == bot.Complete:
 				return bot.Ack{Choices: []bot.Choice{{Label: "web-1", Value: in.Text + "eb-1"}}}
@@ -171,7 +171,7 @@ func tour(t *testing.T) []discordfake.Call {
 			}
 			return bot.Ack{}
 		},
-		handle: func(ctx context.Context, in bot.Inbound) {
+		OnHandle: func(ctx context.Context, in bot.Inbound) {
 			if strings.HasPrefix(in.Text, "install ") {
 				_, _ = d.Post(ctx, in.Where, cards["running"])
 				return
@@ -234,7 +234,7 @@ func tour(t *testing.T) []discordfake.Call {
 		time.Sleep(time.Second)
 	}
 	_, _ = d.RolesOf(t.Context(), bob, ops)
-	in := h.last(t)
+	in := h.Last(t)
 	time.Sleep(20 * time.Minute)
 	_ = d.Whisper(t.Context(), in, bot.Card{Title: "by direct message"})
 	fake.Break(discordfake.Fault{Method: "POST", Path: "/messages", Times: 1, Status: 429, After: 1}, discordfake.Fault{Method: "POST", Path: "/messages", Times: 1, Status: 403, Code: 50013})

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/discord"
 	"pvebot/bot/discord/discordfake"
 )
@@ -15,7 +16,7 @@ import (
 func TestPagesTurn(t *testing.T) {
 	t.Parallel()
 	d, fake := onSockets(t, discordfake.Config{}, discord.Config{})
-	h := &script{handle: func(ctx context.Context, in bot.Inbound) {
+	h := &bottest.Script{OnHandle: func(ctx context.Context, in bot.Inbound) {
 		c := bot.Card{Title: "VMs", Text: "page 1", Buttons: []bot.Button{{ID: "p1.2.X", Label: "Next"}}}
 		if in.Kind == bot.Click {
 			c = bot.Card{Title: "VMs", Text: "page 2", Instead: true}

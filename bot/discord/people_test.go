@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/discord"
 	"pvebot/bot/discord/discordfake"
 	"pvebot/commands"
@@ -34,7 +35,7 @@ func TestForm(t *testing.T) {
 			{Name: "key", Label: "Key", Value: "a b"},
 			{Name: "os", Label: "Os", Required: true, Options: []bot.Choice{{Value: "debian"}, {Value: "ubuntu"}}},
 		}}
-		h := &script{triage: func(_ context.Context, in bot.Inbound) bot.Ack {
+		h := &bottest.Script{OnTriage: func(_ context.Context, in bot.Inbound) bot.Ack {
 			if in.Kind == bot.Submit && in.Fields["os"] == "beos" {
 				return bot.Ack{Errors: map[string]string{"os": "There is no beos."}}
 			}
@@ -65,7 +66,7 @@ func TestForm(t *testing.T) {
 		if err != nil || sent.Kind != "deferred" {
 			t.Errorf("%+v, %v", sent, err)
 		}
-		in := h.last(t)
+		in := h.Last(t)
 		want := map[string]string{"os": "ubuntu", "disk": "32G", "node": "pve1", "ttl": "7d", "key": "a b"}
 		if in.Kind != bot.Submit || in.Form != "install" || len(in.Fields) != len(want) {
 			t.Errorf("%+v", in)
@@ -89,7 +90,7 @@ func TestForm(t *testing.T) {
 func TestConfirm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		h := &script{handle: func(ctx context.Context, in bot.Inbound) { _ = d.Whisper(ctx, in, bot.Card{Title: "Cancelled"}) }}
+		h := &bottest.Script{OnHandle: func(ctx context.Context, in bot.Inbound) { _ = d.Whisper(ctx, in, bot.Card{Title: "Cancelled"}) }}
 		running(t, d, fake, h)
 		c := card(1, "the title")
 		c.Buttons = []bot.Button{
@@ -117,21 +118,21 @@ func TestConfirm(t *testing.T) {
 		}
 		click(discordfake.Alice, m.ID, "Cancel")
 		asked := fake.Whispers(discordfake.Alice)
-		if len(h.triaged) != 0 || len(asked) != 1 || !strings.Contains(asked[0].Text, "Cancel this job?") {
-			t.Fatalf("triaged %v, asked %+v", h.triaged, asked)
+		if len(h.Triaged()) != 0 || len(asked) != 1 || !strings.Contains(asked[0].Text, "Cancel this job?") {
+			t.Fatalf("triaged %v, asked %+v", h.Triaged(), asked)
 		}
 		if out := click(discordfake.Alice, asked[0].ID, "Cancel"); out.Kind != "update" {
 			t.Errorf("%+v", out)
 		}
-		if in := h.last(t); in.Kind != bot.Click || in.Button != "v1.cancel.1." {
+		if in := h.Last(t); in.Kind != bot.Click || in.Button != "v1.cancel.1." {
 			t.Errorf("%+v", in)
 		}
 		if got := fake.Whispers(discordfake.Alice); len(got) != 1 || got[0].Text != "Cancelled" || len(got[0].Buttons) != 0 {
 			t.Errorf("%+v", got)
 		}
 		// Others are done at once, and answered beside the card.
-		if out := click(discordfake.Bob, m.ID, "Retry"); out.Kind != "later" || h.last(t).Button != "v1.retry.1.x" {
-			t.Errorf("%+v, %+v", out, h.last(t))
+		if out := click(discordfake.Bob, m.ID, "Retry"); out.Kind != "later" || h.Last(t).Button != "v1.retry.1.x" {
+			t.Errorf("%+v, %+v", out, h.Last(t))
 		}
 		if got := fake.Whispers(discordfake.Bob); len(got) != 1 || only(t, fake, discordfake.Ops).Edits != 0 {
 			t.Errorf("%+v", got)
@@ -149,7 +150,7 @@ func TestConfirm(t *testing.T) {
 func TestUpdate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		h := &script{triage: func(context.Context, bot.Inbound) bot.Ack {
+		h := &bottest.Script{OnTriage: func(context.Context, bot.Inbound) bot.Ack {
 			return bot.Ack{Update: &bot.Card{Job: 1, Title: "approved"}}
 		}}
 		running(t, d, fake, h)
@@ -174,7 +175,7 @@ func TestCompletion(t *testing.T) {
 			VMs:    []commands.KnownVM{{ID: 101, Name: "web-1", Node: "pve1"}, {ID: 102, Name: "web-2", Node: "pve2"}},
 			Images: []provision.Image{{OS: "ubuntu", Version: "24.04", Title: "Ubuntu 24.04"}, {OS: "ubuntu", Version: "22.04", Title: "Ubuntu 22.04"}, {OS: "debian", Version: "12", Title: "Debian 12"}},
 		}
-		h := &script{triage: func(_ context.Context, in bot.Inbound) bot.Ack {
+		h := &bottest.Script{OnTriage: func(_ context.Context, in bot.Inbound) bot.Ack {
 			var out []bot.Choice
 			for _, c := range commands.Complete(in.Text, known) {
 				out = append(out, bot.Choice(c))
@@ -210,7 +211,7 @@ func TestCompletion(t *testing.T) {
 				got = append(got, c.Value)
 			}
 			if !slices.Equal(got, tc.want) {
-				t.Errorf("%s %v: %q, want %q (%q)", tc.verb, tc.opts, got, tc.want, h.last(t).Text)
+				t.Errorf("%s %v: %q, want %q (%q)", tc.verb, tc.opts, got, tc.want, h.Last(t).Text)
 			}
 		}
 	})
@@ -220,7 +221,7 @@ func TestCompletion(t *testing.T) {
 func TestSlowTriage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		h := &script{triage: func(context.Context, bot.Inbound) bot.Ack {
+		h := &bottest.Script{OnTriage: func(context.Context, bot.Inbound) bot.Ack {
 			time.Sleep(4 * time.Second)
 			return bot.Ack{Whisper: &bot.Card{Title: "better late"}, Choices: nil}
 		}}
@@ -244,7 +245,7 @@ func TestRegistersWhatChanged(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			d, fake := inMemory(t, discordfake.Config{}, discord.Config{GuildID: guild})
 			for range 3 {
-				stop := running(t, d, fake, &script{})
+				stop := running(t, d, fake, &bottest.Script{})
 				time.Sleep(time.Minute)
 				stop()
 			}
@@ -277,7 +278,7 @@ func TestRegistersWhatChanged(t *testing.T) {
 func TestRegistersClusters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{Clusters: []string{"taipei", "berlin"}})
-		stop := running(t, d, fake, &script{})
+		stop := running(t, d, fake, &bottest.Script{})
 		time.Sleep(time.Minute)
 		stop()
 		puts := fake.Journal(http.MethodPut)
@@ -299,13 +300,13 @@ func TestRegistersClusters(t *testing.T) {
 func TestPeople(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		h := &script{}
+		h := &bottest.Script{}
 		running(t, d, fake, h)
 		if _, err := fake.Command(t.Context(), discordfake.Alice, discordfake.Ops, "can",
 			discordfake.Option{Name: "who", Value: discordfake.Bob, Person: true}, opt("verb", "destroy"), opt("node", "pve 1\" --x")); err != nil {
 			t.Fatal(err)
 		}
-		in := h.last(t)
+		in := h.Last(t)
 		if want := []string{"discord:" + discordfake.Admins, "discord:" + discordfake.Guild}; !slices.Equal(in.Roles, want) || in.By != alice || in.Where != ops {
 			t.Errorf("%+v", in)
 		}
@@ -329,7 +330,7 @@ func TestPeople(t *testing.T) {
 func TestNothingStartsUnseen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		h := &script{}
+		h := &bottest.Script{}
 		running(t, d, fake, h)
 		fake.Deny(discordfake.General, discordfake.SendMessages)
 		for _, channel := range []string{discordfake.Private, discordfake.General} {
@@ -338,10 +339,10 @@ func TestNothingStartsUnseen(t *testing.T) {
 			}
 		}
 		got := fake.Whispers(discordfake.Alice)
-		if len(h.triaged) != 0 || len(got) != 2 || !strings.Contains(got[0].Text, "View Channel") || !strings.Contains(got[1].Text, "Send Messages") {
-			t.Errorf("triaged %v, told %+v", h.triaged, got)
+		if len(h.Triaged()) != 0 || len(got) != 2 || !strings.Contains(got[0].Text, "View Channel") || !strings.Contains(got[1].Text, "Send Messages") {
+			t.Errorf("triaged %v, told %+v", h.Triaged(), got)
 		}
-		if _, err := fake.Command(t.Context(), discordfake.Alice, discordfake.Private, "list"); err != nil || len(h.triaged) != 1 {
+		if _, err := fake.Command(t.Context(), discordfake.Alice, discordfake.Private, "list"); err != nil || len(h.Triaged()) != 1 {
 			t.Errorf("what shows no card is refused: %v", err)
 		}
 		if _, err := d.Post(t.Context(), provision.Conversation{Platform: "discord", Channel: discordfake.Private}, card(1, "x")); !errors.Is(err, bot.ErrGone) {
@@ -355,7 +356,7 @@ func TestNothingStartsUnseen(t *testing.T) {
 func TestDeadInteractionStartsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		h := &script{}
+		h := &bottest.Script{}
 		running(t, d, fake, h)
 		fake.Break(discordfake.Fault{Path: "/callback", Status: 404, Code: 10062})
 		if _, err := fake.Command(t.Context(), discordfake.Alice, discordfake.Ops, "install", opt("os", "ubuntu")); !errors.Is(err, discordfake.ErrTimeout) {
@@ -369,8 +370,8 @@ func TestDeadInteractionStartsNothing(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(time.Minute)
-		if len(h.handled) != 0 || d.Health().Dead != 1 || d.Health().LostAcks != 1 {
-			t.Errorf("handled %v, %+v", h.handled, d.Health())
+		if len(h.Handled()) != 0 || d.Health().Dead != 1 || d.Health().LostAcks != 1 {
+			t.Errorf("handled %v, %+v", h.Handled(), d.Health())
 		}
 		ask(t, fake)
 	})
@@ -401,7 +402,7 @@ func TestWrongSettings(t *testing.T) {
 				harm(fake, &cfg)
 			}
 			var fatal *discord.FatalError
-			if err := d.Run(t.Context(), &script{}); !errors.As(err, &fatal) || !strings.Contains(err.Error(), name) {
+			if err := d.Run(t.Context(), &bottest.Script{}); !errors.As(err, &fatal) || !strings.Contains(err.Error(), name) {
 				t.Errorf("Run: %v, want a FatalError with %s", err, name)
 			}
 			if _, err := d.Post(t.Context(), ops, card(1, "x")); err == nil && cfg.AppID == "" {

@@ -40,7 +40,7 @@ var (
 func inMemory(t testing.TB, fake discordfake.Config, cfg discord.Config) (*discord.Discord, *discordfake.Fake) {
 	t.Helper()
 	sleepToDiscord()
-	l, dial := discordfake.Pipe()
+	l, dial := bottest.Pipe()
 	cfg.Dial = dial
 	return start(t, l, fake, cfg)
 }
@@ -117,56 +117,6 @@ func until(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("%s: not seen in time", what)
 		}
 	}
-}
-
-// script is a handler that counts, and answers as its functions say.
-type script struct {
-	triage func(context.Context, bot.Inbound) bot.Ack
-	handle func(context.Context, bot.Inbound)
-
-	mu      sync.Mutex
-	triaged []bot.Inbound
-	handled []bot.Inbound
-}
-
-func (h *script) Triage(ctx context.Context, in bot.Inbound) bot.Ack {
-	h.mu.Lock()
-	h.triaged = append(h.triaged, in)
-	h.mu.Unlock()
-	if h.triage == nil {
-		return bot.Ack{}
-	}
-	return h.triage(ctx, in)
-}
-
-func (h *script) Handle(ctx context.Context, in bot.Inbound) {
-	h.mu.Lock()
-	h.handled = append(h.handled, in)
-	h.mu.Unlock()
-	if h.handle != nil {
-		h.handle(ctx, in)
-	}
-}
-
-// counts says how often each text was handled.
-func (h *script) counts() map[string]int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	out := map[string]int{}
-	for _, in := range h.handled {
-		out[in.Text]++
-	}
-	return out
-}
-
-func (h *script) last(t testing.TB) bot.Inbound {
-	t.Helper()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.triaged) == 0 {
-		t.Fatal("nothing was triaged")
-	}
-	return h.triaged[len(h.triaged)-1]
 }
 
 // typed is a line as a person fills it into Discord's options.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/discord"
 	"pvebot/bot/discord/discordfake"
 )
@@ -23,7 +24,7 @@ func TestStorms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const storms = 100
 		d, fake := inMemory(t, discordfake.Config{Sessions: 10_000}, discord.Config{})
-		h := &script{handle: func(ctx context.Context, in bot.Inbound) {
+		h := &bottest.Script{OnHandle: func(ctx context.Context, in bot.Inbound) {
 			_ = d.Whisper(ctx, in, bot.Card{Title: in.Text})
 		}}
 		stop := running(t, d, fake, h)
@@ -77,7 +78,7 @@ func TestStorms(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 
-		counts, shown := h.counts(), map[string]int{}
+		counts, shown := h.Counts(), map[string]int{}
 		for _, w := range fake.Whispers(discordfake.Alice) {
 			shown[w.Text]++
 		}
@@ -116,7 +117,7 @@ func TestStorms(t *testing.T) {
 func TestCrashLoopKeepsTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sleepToDiscord()
-		l, dial := discordfake.Pipe()
+		l, dial := bottest.Pipe()
 		fake := discordfake.New(discordfake.Config{Sessions: 540}) // of 1000
 		fake.Start(l)
 		defer fake.Close()
@@ -126,7 +127,7 @@ func TestCrashLoopKeepsTheBudget(t *testing.T) {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			if err := d.Run(ctx, &script{}); err != nil {
+			if err := d.Run(ctx, &bottest.Script{}); err != nil {
 				t.Fatal(err)
 			}
 			cancel()

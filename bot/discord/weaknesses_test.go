@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/discord"
 	"pvebot/bot/discord/discordfake"
 	"pvebot/provision"
@@ -39,7 +40,7 @@ var weaknesses = []struct {
 	{"01 op 7 before READY locks up", func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
 		fake.Next(discordfake.Plan{Reconnect: true}, discordfake.Plan{Reconnect: true}, discordfake.Plan{Reconnect: true})
-		running(t, d, fake, &script{})
+		running(t, d, fake, &bottest.Script{})
 		if n := fake.Links(); n != 1 {
 			t.Errorf("%d connections are open", n)
 		}
@@ -47,7 +48,7 @@ var weaknesses = []struct {
 	}},
 	{"02 op 9 after a resume locks up master", func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		running(t, d, fake, &script{})
+		running(t, d, fake, &bottest.Script{})
 		fake.Next(discordfake.Plan{Invalid: true}, discordfake.Plan{Invalid: true, Resumable: true})
 		fake.Cut()
 		time.Sleep(time.Minute)
@@ -59,7 +60,7 @@ var weaknesses = []struct {
 		began := time.Now()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- d.Run(ctx, &script{}) }()
+		go func() { done <- d.Run(ctx, &bottest.Script{}) }()
 		for !d.Health().Connected && time.Since(began) < 5*time.Minute {
 			time.Sleep(time.Second)
 		}
@@ -72,7 +73,7 @@ var weaknesses = []struct {
 	{"04 a dead connection is noticed after 5 heartbeats", func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
 		fake.Next(discordfake.Plan{Deaf: true})
-		running(t, d, fake, &script{})
+		running(t, d, fake, &bottest.Script{})
 		time.Sleep(2*41250*time.Millisecond + 5*time.Second)
 		if n := len(fake.Dials()); n != 2 {
 			t.Errorf("%d connections were made after two heartbeats without an answer", n)
@@ -81,7 +82,7 @@ var weaknesses = []struct {
 	}},
 	{"05 closing with 1000 ends the session", func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		running(t, d, fake, &script{})
+		running(t, d, fake, &bottest.Script{})
 		for range 5 {
 			time.Sleep(2 * time.Minute)
 			fake.Reconnect()
@@ -97,14 +98,14 @@ var weaknesses = []struct {
 			d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
 			fake.Next(discordfake.Plan{Close: code})
 			var fatal *discord.FatalError
-			if err := d.Run(t.Context(), &script{}); !errors.As(err, &fatal) || len(fake.Dials()) != 1 {
+			if err := d.Run(t.Context(), &bottest.Script{}); !errors.As(err, &fatal) || len(fake.Dials()) != 1 {
 				t.Errorf("%d: Run: %v, after %d connections", code, err, len(fake.Dials()))
 			}
 		}
 	}},
 	{"07 Close does not stop the reconnecting", func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		stop := running(t, d, fake, &script{})
+		stop := running(t, d, fake, &bottest.Script{})
 		fake.CloseAll(4000)
 		synctest.Wait() // it backs off
 		stop()
@@ -116,7 +117,7 @@ var weaknesses = []struct {
 	}},
 	{"08 a resume goes to the wrong place", func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		running(t, d, fake, &script{})
+		running(t, d, fake, &bottest.Script{})
 		fake.Cut()
 		time.Sleep(time.Minute)
 		dials := fake.Dials()
@@ -127,7 +128,7 @@ var weaknesses = []struct {
 	}},
 	{"09 op 9 identifies at once, 4007 and 4009 resume for ever", func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		running(t, d, fake, &script{})
+		running(t, d, fake, &bottest.Script{})
 		for i, harm := range []func(){
 			func() { fake.Invalidate(false) }, func() { fake.CloseAll(4007) }, func() { fake.CloseAll(4009) }, func() { fake.CloseAll(4003) },
 		} {
@@ -147,7 +148,7 @@ var weaknesses = []struct {
 	}},
 	{"10 Close sleeps with the lock held", func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		stop := running(t, d, fake, &script{})
+		stop := running(t, d, fake, &bottest.Script{})
 		began := time.Now()
 		stop()
 		if took := time.Since(began); took > time.Second {
@@ -156,7 +157,7 @@ var weaknesses = []struct {
 	}},
 	{"11 health is read in races", func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{Heartbeat: 100 * time.Millisecond}, discord.Config{})
-		running(t, d, fake, &script{})
+		running(t, d, fake, &bottest.Script{})
 		for range 100 { // -race looks
 			fake.Beat()
 			time.Sleep(20 * time.Millisecond)
@@ -167,14 +168,14 @@ var weaknesses = []struct {
 	}},
 	{"12 a handler's panic ends the bot, a slow one blocks", func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		h := &script{
-			triage: func(_ context.Context, in bot.Inbound) bot.Ack {
+		h := &bottest.Script{
+			OnTriage: func(_ context.Context, in bot.Inbound) bot.Ack {
 				if in.Text == "nodes" {
 					panic("triage")
 				}
 				return bot.Ack{}
 			},
-			handle: func(_ context.Context, in bot.Inbound) {
+			OnHandle: func(_ context.Context, in bot.Inbound) {
 				switch in.Text {
 				case "jobs":
 					panic("handle")
@@ -196,7 +197,7 @@ var weaknesses = []struct {
 	}},
 	{"13 unknown components break a form", func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		h := &script{}
+		h := &bottest.Script{}
 		running(t, d, fake, h)
 		fake.Send(`{"op":0,"t":"INTERACTION_CREATE","s":7,"d":{"id":"1000000000000000077","application_id":"1","type":5,"token":"x","channel_id":"` + discordfake.Ops + `",
 			"user":{"id":"5","username":"eve"},"data":{"custom_id":"form?=install","components":[
@@ -211,14 +212,14 @@ var weaknesses = []struct {
 		if f := in.Fields; !ok || f["os"] != "ubuntu" || f["name"] != "web-1" || f["ttl"] != "7d" || in.Form != "install" {
 			t.Errorf("a form of other components is read as %+v", in)
 		}
-		if n := d.Health().Dead; n != 1 || len(h.triaged) != 0 {
-			t.Errorf("%d dead, triaged %v", n, h.triaged)
+		if n := d.Health().Dead; n != 1 || len(h.Triaged()) != 0 {
+			t.Errorf("%d dead, triaged %v", n, h.Triaged())
 		}
 		ask(t, fake)
 	}},
 	{"14 an edit of an answer has no flags", func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		h := &script{handle: func(ctx context.Context, in bot.Inbound) {
+		h := &bottest.Script{OnHandle: func(ctx context.Context, in bot.Inbound) {
 			for _, title := range []string{"first", "second"} {
 				if err := d.Whisper(ctx, in, bot.Card{Title: title}); err != nil {
 					t.Errorf("Whisper: %v", err)
@@ -273,7 +274,7 @@ var weaknesses = []struct {
 	{"18 errors and logs hold tokens", tokensStayHidden},
 	{"19 buckets are never forgotten", func(t *testing.T) {
 		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
-		running(t, d, fake, &script{handle: func(ctx context.Context, in bot.Inbound) { _ = d.Whisper(ctx, in, bot.Card{Title: "x"}) }})
+		running(t, d, fake, &bottest.Script{OnHandle: func(ctx context.Context, in bot.Inbound) { _ = d.Whisper(ctx, in, bot.Card{Title: "x"}) }})
 		for range 300 {
 			ask(t, fake)
 			if _, err := fake.Typing(t.Context(), discordfake.Alice, discordfake.Ops, "show", discordfake.Option{Name: "vm", Value: "w", Focused: true}); err != nil {
@@ -290,8 +291,8 @@ var weaknesses = []struct {
 	{"20 addresses are globals", func(t *testing.T) {
 		one, fakeOne := inMemory(t, discordfake.Config{}, discord.Config{})
 		two, fakeTwo := inMemory(t, discordfake.Config{}, discord.Config{})
-		running(t, one, fakeOne, &script{})
-		running(t, two, fakeTwo, &script{})
+		running(t, one, fakeOne, &bottest.Script{})
+		running(t, two, fakeTwo, &bottest.Script{})
 		if _, err := one.Post(t.Context(), ops, card(1, "one")); err != nil {
 			t.Error(err)
 		}
@@ -388,7 +389,7 @@ func tokensStayHidden(t *testing.T) {
 	const secret = "MTIz.secret.token"
 	var log bytes.Buffer
 	sleepToDiscord()
-	l, dial := discordfake.Pipe()
+	l, dial := bottest.Pipe()
 	fake := discordfake.New(discordfake.Config{Token: secret})
 	fake.Start(l)
 	defer fake.Close()
@@ -405,7 +406,7 @@ func tokensStayHidden(t *testing.T) {
 		fmt.Fprintf(&seen, format, args...)
 	}
 	show("%v %+v %#v %s\n", cfg, cfg, cfg, cfg.Token)
-	stop := running(t, d, fake, &script{handle: func(ctx context.Context, in bot.Inbound) {
+	stop := running(t, d, fake, &bottest.Script{OnHandle: func(ctx context.Context, in bot.Inbound) {
 		show("%v\n", d.Whisper(ctx, in, bot.Card{Title: "x"}))
 	}})
 	for _, f := range []discordfake.Fault{{Lose: true}, {Status: 500, Body: "?"}, {Status: 401, Code: 50027}, {Status: 404, Code: 10062}, {Status: 403, Code: 50013}} {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/slack"
 	"pvebot/bot/slack/slackfake"
 )
@@ -21,13 +22,13 @@ func TestTokensOfTwoApps(t *testing.T) {
 	s, _ := onSockets(t, slackfake.Config{BotApp: "A0OTHER", Scopes: append(scopes, "users:read")}, slack.Config{})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	err := s.Run(ctx, &script{})
+	err := s.Run(ctx, &bottest.Script{})
 	if fatal, ok := errors.AsType[*slack.FatalError](err); !ok || fatal.Setting != "SLACK_APP_TOKEN" || !strings.Contains(err.Error(), want) {
 		t.Errorf("Run: %v", err)
 	}
 
 	s, fake := onSockets(t, slackfake.Config{BotApp: "A0OTHER", Scopes: scopes}, slack.Config{})
-	running(t, s, fake, 2, &script{})
+	running(t, s, fake, 2, &bottest.Script{})
 	if _, err := s.Post(t.Context(), ops, bot.Card{Job: 1, Title: "Install ubuntu"}); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/slack"
 	"pvebot/bot/slack/slackfake"
 	pvecommands "pvebot/commands"
@@ -28,7 +29,7 @@ func TestCardsInPrivate(t *testing.T) {
 	s, fake := onSockets(t, slackfake.Config{}, slack.Config{})
 	follower := bot.NewFollower(bot.FollowerConfig{Store: store, Adapters: []bot.Adapter{s}, Owner: "one", Log: logTo()})
 	desk := bot.NewDesk(bot.DeskConfig{
-		Store: store, Engine: takesOrders{store: store}, Inventory: catalogue{}, Policy: pvecommands.DemoPolicy(),
+		Store: store, Engine: bottest.TakesOrders{Store: store}, Inventory: bottest.Catalogue{}, Policy: pvecommands.DemoPolicy(),
 		Adapters: []bot.Adapter{s}, Follower: follower, Log: logTo(),
 	})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/slack"
 	"pvebot/bot/slack/slackfake"
 )
@@ -28,18 +29,18 @@ func installForm() bot.Form {
 }
 
 // formed opens a form for Alice, in a channel that the bot is not in.
-func formed(t *testing.T, triage func(bot.Inbound) bot.Ack, handle func(*slack.Slack, bot.Inbound)) (*slack.Slack, *slackfake.Fake, slackfake.View, *script) {
+func formed(t *testing.T, triage func(bot.Inbound) bot.Ack, handle func(*slack.Slack, bot.Inbound)) (*slack.Slack, *slackfake.Fake, slackfake.View, *bottest.Script) {
 	t.Helper()
 	s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-	h := &script{
-		triage: func(_ context.Context, in bot.Inbound) bot.Ack {
+	h := &bottest.Script{
+		OnTriage: func(_ context.Context, in bot.Inbound) bot.Ack {
 			if in.Kind == bot.Command {
 				f := installForm()
 				return bot.Ack{Form: &f}
 			}
 			return triage(in)
 		},
-		handle: func(_ context.Context, in bot.Inbound) { handle(s, in) },
+		OnHandle: func(_ context.Context, in bot.Inbound) { handle(s, in) },
 	}
 	running(t, s, fake, 2, h)
 	if _, err := fake.Command(t.Context(), slackfake.Alice, slackfake.Private, "install", ""); err != nil {
@@ -101,11 +102,11 @@ func TestForm(t *testing.T) {
 			t.Errorf("%d forms stay open", n)
 		}
 		// Handlers run side by side, so the good form need not be the last.
-		i := slices.IndexFunc(h.handled, func(in bot.Inbound) bool { return in.Fields["cpu"] == "4" })
+		i := slices.IndexFunc(h.Handled(), func(in bot.Inbound) bool { return in.Fields["cpu"] == "4" })
 		if i < 0 {
-			t.Fatalf("the form did not arrive: %+v", h.handled)
+			t.Fatalf("the form did not arrive: %+v", h.Handled())
 		}
-		in := h.handled[i]
+		in := h.Handled()[i]
 		if diff := cmp.Diff(values, in.Fields); diff != "" {
 			t.Errorf("fields (-want +got):\n%s", diff)
 		}
@@ -183,7 +184,7 @@ func TestFormThatCantBeOpened(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-				running(t, s, fake, 2, &script{triage: func(context.Context, bot.Inbound) bot.Ack {
+				running(t, s, fake, 2, &bottest.Script{OnTriage: func(context.Context, bot.Inbound) bot.Ack {
 					harm(fake)
 					f := installForm()
 					return bot.Ack{Form: &f}
@@ -204,7 +205,7 @@ func TestClick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
 		answer := bot.Ack{}
-		h := &script{triage: func(context.Context, bot.Inbound) bot.Ack { return answer }}
+		h := &bottest.Script{OnTriage: func(context.Context, bot.Inbound) bot.Ack { return answer }}
 		running(t, s, fake, 2, h)
 		mustPost(t, s, slackfake.Ops, jobCard(1, "one"))
 		ts := fake.Messages(slackfake.Ops)[0].TS
@@ -226,7 +227,7 @@ func TestClick(t *testing.T) {
 		if got := fake.Messages(slackfake.Ops)[0].Plain(); !strings.Contains(got, "Bob approved it.") {
 			t.Errorf("the card shows %q", got)
 		}
-		in := h.handled[0]
+		in := h.Handled()[0]
 		if in.Kind != bot.Click || in.Button != "v1.cancel.1." || in.By.ID != slackfake.Bob || in.Where != ops {
 			t.Errorf("%+v", in)
 		}
@@ -237,7 +238,7 @@ func TestClick(t *testing.T) {
 func TestLongAnswerComesBesideTheAck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-		running(t, s, fake, 2, &script{triage: func(context.Context, bot.Inbound) bot.Ack {
+		running(t, s, fake, 2, &bottest.Script{OnTriage: func(context.Context, bot.Inbound) bot.Ack {
 			c := bot.Card{Title: "long", Footer: "the end"}
 			for range 100 {
 				c.Lines = append(c.Lines, strings.Repeat("\u4e16", 60))
@@ -261,7 +262,7 @@ func TestGroupsAreRoles(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{}, slack.Config{Groups: []string{"S1", "S2", "SGONE"}})
 		fake.Group("S1", slackfake.Alice)
 		fake.Group("S2", slackfake.Alice, slackfake.Bob)
-		h := &script{}
+		h := &bottest.Script{}
 		running(t, s, fake, 2, h)
 		roles := func(who string) []string {
 			t.Helper()
@@ -269,7 +270,7 @@ func TestGroupsAreRoles(t *testing.T) {
 				t.Fatal(err)
 			}
 			synctest.Wait()
-			return h.triaged[len(h.triaged)-1].Roles
+			return h.Triaged()[len(h.Triaged())-1].Roles
 		}
 		time.Sleep(time.Minute)
 		if got := roles(slackfake.Alice); !slices.Equal(got, []string{"slack:S1", "slack:S2"}) {
@@ -305,7 +306,7 @@ func TestFreePlanHasNoGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{}, slack.Config{Groups: []string{"S1"}})
 		fake.NoGroups()
-		running(t, s, fake, 2, &script{})
+		running(t, s, fake, 2, &bottest.Script{})
 		time.Sleep(time.Hour)
 		if n := len(fake.Journal("usergroups.users.list")); n != 1 {
 			t.Errorf("a plan without groups was asked %d times", n)

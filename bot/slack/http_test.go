@@ -56,7 +56,7 @@ func TestConformanceByHTTP(t *testing.T) {
 // Only what Slack has signed, lately and once, is taken.
 func TestOnlySlackIsHeard(t *testing.T) {
 	s, fake, address := calledBySlack(t)
-	h := &script{}
+	h := &bottest.Script{}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	post := func(header http.Header, body string) (int, string) {
@@ -107,7 +107,7 @@ func TestOnlySlackIsHeard(t *testing.T) {
 			t.Errorf("%s: %d %s", name, status, said)
 		}
 	}
-	if n := len(h.triaged); n != 0 {
+	if n := len(h.Triaged()); n != 0 {
 		t.Errorf("%d of them were heard", n)
 	}
 
@@ -130,7 +130,7 @@ func TestOnlySlackIsHeard(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if got := h.counts()["list"]; got != 1 {
+	if got := h.Counts()["list"]; got != 1 {
 		t.Errorf("the command was handled %d times", got)
 	}
 	if _, err := fake.Command(t.Context(), slackfake.Alice, slackfake.Ops, "list", ""); err == nil {
@@ -168,8 +168,8 @@ func TestFormByHTTP(t *testing.T) {
 }
 
 // formHandler opens a form for a command, completes nodes, and takes no CPUs.
-func formHandler() *script {
-	return &script{triage: func(_ context.Context, in bot.Inbound) bot.Ack {
+func formHandler() *bottest.Script {
+	return &bottest.Script{OnTriage: func(_ context.Context, in bot.Inbound) bot.Ack {
 		switch in.Kind {
 		case bot.Command:
 			return bot.Ack{Form: &bot.Form{ID: "install", Title: "New VM", Fields: []bot.FormField{{Name: "cpu"}, {Name: "node"}}}}

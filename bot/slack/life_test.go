@@ -15,54 +15,15 @@ import (
 	"time"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/slack"
 	"pvebot/bot/slack/slackfake"
 	"pvebot/cluster"
 )
 
-// script is a handler that counts, and answers as its functions say.
-type script struct {
-	triage func(context.Context, bot.Inbound) bot.Ack
-	handle func(context.Context, bot.Inbound)
-
-	mu      sync.Mutex
-	triaged []bot.Inbound
-	handled []bot.Inbound
-}
-
-func (h *script) Triage(ctx context.Context, in bot.Inbound) bot.Ack {
-	h.mu.Lock()
-	h.triaged = append(h.triaged, in)
-	h.mu.Unlock()
-	if h.triage == nil {
-		return bot.Ack{}
-	}
-	return h.triage(ctx, in)
-}
-
-func (h *script) Handle(ctx context.Context, in bot.Inbound) {
-	h.mu.Lock()
-	h.handled = append(h.handled, in)
-	h.mu.Unlock()
-	if h.handle != nil {
-		h.handle(ctx, in)
-	}
-}
-
-// counts says how often each text was handled.
-func (h *script) counts() map[string]int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	out := map[string]int{}
-	for _, in := range h.handled {
-		out[in.Text]++
-	}
-	return out
-}
-
 // commands has Alice type n commands, one every gap, and wants each to be
 // acknowledged in time and handled once.
-func commands(t *testing.T, fake *slackfake.Fake, h *script, n int, gap time.Duration) {
+func commands(t *testing.T, fake *slackfake.Fake, h *bottest.Script, n int, gap time.Duration) {
 	t.Helper()
 	var typing sync.WaitGroup
 	for i := range n {
@@ -75,7 +36,7 @@ func commands(t *testing.T, fake *slackfake.Fake, h *script, n int, gap time.Dur
 	}
 	typing.Wait()
 	synctest.Wait()
-	got := h.counts()
+	got := h.Counts()
 	for i := range n {
 		if c := got[fmt.Sprintf("show vm-%d", i)]; c != 1 {
 			t.Errorf("command %d was handled %d times", i, c)
@@ -88,7 +49,7 @@ func TestRefreshLosesNothing(t *testing.T) {
 		t.Run(fmt.Sprintf("all_%v", all), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-				h := &script{}
+				h := &bottest.Script{}
 				running(t, s, fake, 2, h)
 				time.Sleep(time.Hour) // the sockets are old and pinged
 				before := s.Health().Opened
@@ -117,7 +78,7 @@ func TestRefreshLosesNothing(t *testing.T) {
 func TestTwiceDeliveredIsOnceDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-		h := &script{triage: func(ctx context.Context, _ bot.Inbound) bot.Ack {
+		h := &bottest.Script{OnTriage: func(ctx context.Context, _ bot.Inbound) bot.Ack {
 			_ = (cluster.SystemClock{}).Sleep(ctx, 100*time.Millisecond)
 			return bot.Ack{Whisper: &bot.Card{Text: "taken"}}
 		}}
@@ -128,7 +89,7 @@ func TestTwiceDeliveredIsOnceDone(t *testing.T) {
 		if _, missing := fake.Acks(); missing != 0 {
 			t.Errorf("%d envelopes were never acknowledged", missing)
 		}
-		if n := len(h.triaged); n != 20 {
+		if n := len(h.Triaged()); n != 20 {
 			t.Errorf("20 commands were triaged %d times", n)
 		}
 	})
@@ -137,7 +98,7 @@ func TestTwiceDeliveredIsOnceDone(t *testing.T) {
 func TestDisconnectStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-		h := &script{}
+		h := &bottest.Script{}
 		running(t, s, fake, 2, h)
 		began := len(fake.Journal("apps.connections.open"))
 		for range 300 { // five minutes
@@ -162,7 +123,7 @@ func TestDisconnectStorm(t *testing.T) {
 func TestGhostSocketIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-		h := &script{}
+		h := &bottest.Script{}
 		running(t, s, fake, 2, h)
 		time.Sleep(time.Minute)
 		before := s.Health().Opened
@@ -178,7 +139,7 @@ func TestGhostSocketIsGivenUp(t *testing.T) {
 func TestOutageEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-		h := &script{}
+		h := &bottest.Script{}
 		running(t, s, fake, 2, h)
 		fake.Outage(true)
 		fake.Cut()
@@ -200,7 +161,7 @@ func TestOutageEnds(t *testing.T) {
 func TestStopLosesNoAck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-		h := &script{triage: func(context.Context, bot.Inbound) bot.Ack {
+		h := &bottest.Script{OnTriage: func(context.Context, bot.Inbound) bot.Ack {
 			time.Sleep(300 * time.Millisecond) // not cut short by the stop
 			return bot.Ack{}
 		}}
@@ -216,7 +177,7 @@ func TestStopLosesNoAck(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		stop()
 		typing.Wait()
-		if n := len(h.counts()); n != 50 {
+		if n := len(h.Counts()); n != 50 {
 			t.Errorf("%d of 50 were handled", n)
 		}
 	})
@@ -227,14 +188,14 @@ func TestStopLosesNoAck(t *testing.T) {
 func TestAfterTheGoodbyeNothingIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-		h := &script{}
+		h := &bottest.Script{}
 		stop := running(t, s, fake, 2, h)
 		stop()
 		_, err := fake.Command(t.Context(), slackfake.Alice, slackfake.Ops, "list", "")
 		if !errors.Is(err, slackfake.ErrNobody) && !errors.Is(err, slackfake.ErrTimeout) {
 			t.Errorf("a command to a stopped bot: %v", err)
 		}
-		if n := len(h.triaged); n != 0 {
+		if n := len(h.Triaged()); n != 0 {
 			t.Errorf("it was triaged %d times", n)
 		}
 	})
@@ -243,7 +204,7 @@ func TestAfterTheGoodbyeNothingIsTaken(t *testing.T) {
 func TestSlowTriageIsAcknowledgedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-		h := &script{triage: func(ctx context.Context, _ bot.Inbound) bot.Ack {
+		h := &bottest.Script{OnTriage: func(ctx context.Context, _ bot.Inbound) bot.Ack {
 			time.Sleep(4 * time.Second)
 			return bot.Ack{Whisper: &bot.Card{Text: "better late"}}
 		}}
@@ -256,8 +217,8 @@ func TestSlowTriageIsAcknowledgedInTime(t *testing.T) {
 		if got := fake.Ephemerals(slackfake.Alice); len(got) != 1 || !strings.Contains(got[0].Plain(), "better late") {
 			t.Errorf("the late answer: %v", got)
 		}
-		if s.Health().LateAcks != 1 || len(h.counts()) != 1 {
-			t.Errorf("%+v, handled %v", s.Health(), h.counts())
+		if s.Health().LateAcks != 1 || len(h.Counts()) != 1 {
+			t.Errorf("%+v, handled %v", s.Health(), h.Counts())
 		}
 	})
 }
@@ -265,7 +226,7 @@ func TestSlowTriageIsAcknowledgedInTime(t *testing.T) {
 func TestSilentSlackIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{Ping: 24 * time.Hour}, slack.Config{})
-		running(t, s, fake, 2, &script{})
+		running(t, s, fake, 2, &bottest.Script{})
 		time.Sleep(5 * time.Minute)
 		// Given up after 30 s each, and not in a hurry.
 		if n := s.Health().Opened; n < 10 || n > 22 {
@@ -301,7 +262,7 @@ func TestRunEndsWhenOnlyAPersonCanHelp(t *testing.T) {
 				tc.harm(fake)
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 				defer cancel()
-				err := s.Run(ctx, &script{})
+				err := s.Run(ctx, &bottest.Script{})
 				var fatal *slack.FatalError
 				if !errors.As(err, &fatal) || !strings.Contains(err.Error(), tc.want) {
 					t.Errorf("Run: %v, want a FatalError with %q", err, tc.want)
@@ -331,7 +292,7 @@ func TestUsefulScopesAreNamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
-			l, dial := slackfake.Pipe()
+			l, dial := bottest.Pipe()
 			fake := slackfake.New(slackfake.Config{Scopes: tc.scopes})
 			fake.Start(l)
 			defer fake.Close()
@@ -360,7 +321,7 @@ func TestUsefulScopesAreNamed(t *testing.T) {
 func TestTooManySocketsIsNotFatal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{}, slack.Config{Sockets: 12})
-		h := &script{}
+		h := &bottest.Script{}
 		running(t, s, fake, 10, h)
 		time.Sleep(10 * time.Minute)
 		if s.Health().Sockets != 10 {
@@ -377,13 +338,13 @@ func TestPanicsAreAnswered(t *testing.T) {
 		t.Run(where, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-				h := &script{}
+				h := &bottest.Script{}
 				var once sync.Once
 				fault := func() { once.Do(func() { panic("a fault") }) }
 				if where == "triage" {
-					h.triage = func(context.Context, bot.Inbound) bot.Ack { fault(); return bot.Ack{} }
+					h.OnTriage = func(context.Context, bot.Inbound) bot.Ack { fault(); return bot.Ack{} }
 				} else {
-					h.handle = func(context.Context, bot.Inbound) { fault() }
+					h.OnHandle = func(context.Context, bot.Inbound) { fault() }
 				}
 				running(t, s, fake, 2, h)
 				if _, err := fake.Command(t.Context(), slackfake.Alice, slackfake.Ops, "list", ""); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/slack"
 	"pvebot/bot/slack/slackfake"
 	"pvebot/provision"
@@ -77,7 +78,7 @@ func TestLoad(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-		store := newLedger()
+		store := bottest.NewLedger()
 		eyes := &watched{Slack: s, shown: map[provision.JobID]uint64{}, final: map[provision.JobID]time.Time{}}
 		steps := []provision.StepState{
 			{Phase: "VM creation", Name: "creating VM"}, {Phase: "VM creation", Name: "importing disk image"},
@@ -86,7 +87,7 @@ func TestLoad(t *testing.T) {
 		for i := range jobs {
 			id := provision.JobID(i + 1)
 			o := provision.Order{By: alice, Where: ops, Spec: provision.Install{OS: "ubuntu", Version: "24.04", Name: fmt.Sprintf("vm-%d", id)}}
-			job := store.add(id, provision.Event{Kind: provision.JobAccepted, Order: &o, State: provision.StateQueued, Plan: steps})
+			job := store.Add(id, provision.Event{Kind: provision.JobAccepted, Order: &o, State: provision.StateQueued, Plan: steps})
 			card := bot.Show(job, time.Now())
 			ref := mustPost(t, s, slackfake.Ops, card)
 			if err := store.SetCard(t.Context(), provision.CardRef{Job: id, Platform: "slack", Ref: json.RawMessage(ref), Shown: job.Seq, Said: job.Seq}); err != nil {
@@ -106,19 +107,19 @@ func TestLoad(t *testing.T) {
 			all.Go(func() {
 				id := provision.JobID(i + 1)
 				time.Sleep(time.Duration(i) * 5 * time.Millisecond)
-				store.add(id, provision.Event{Kind: provision.JobState, State: provision.StateRunning})
+				store.Add(id, provision.Event{Kind: provision.JobState, State: provision.StateRunning})
 				part := (window - time.Duration(jobs-i)*300*time.Millisecond) / time.Duration(len(steps))
 				for _, step := range steps {
-					store.add(id, provision.Event{Kind: provision.StepStarted, Step: step.Name})
+					store.Add(id, provision.Event{Kind: provision.StepStarted, Step: step.Name})
 					for gone := time.Duration(0); gone < part; gone += 2 * time.Second {
 						f := float64(gone) / float64(part)
-						store.add(id, provision.Event{Kind: provision.StepProgress, Step: step.Name, Fraction: &f, Text: gone.String()})
+						store.Add(id, provision.Event{Kind: provision.StepProgress, Step: step.Name, Fraction: &f, Text: gone.String()})
 						time.Sleep(min(2*time.Second, part-gone))
 					}
-					store.add(id, provision.Event{Kind: provision.StepLog, Step: step.Name, Text: "a line of output\nand another\n"},
+					store.Add(id, provision.Event{Kind: provision.StepLog, Step: step.Name, Text: "a line of output\nand another\n"},
 						provision.Event{Kind: provision.StepDone, Step: step.Name})
 				}
-				store.add(id, provision.Event{Kind: provision.JobState, State: provision.StateSucceeded})
+				store.Add(id, provision.Event{Kind: provision.JobState, State: provision.StateSucceeded})
 				ended[id] = time.Now()
 			})
 		}
@@ -136,7 +137,7 @@ func TestLoad(t *testing.T) {
 			time.Sleep(time.Second)
 			for id := provision.JobID(1); id <= jobs; id++ {
 				age := time.Duration(0)
-				if since := store.unshown(id, eyes.shows(id)); !since.IsZero() {
+				if since := store.Unshown(id, eyes.shows(id)); !since.IsZero() {
 					age = time.Since(since)
 				}
 				ages = append(ages, age)
@@ -203,7 +204,7 @@ func BenchmarkCommandToAck(b *testing.B) {
 	}
 	b.Cleanup(func() { _ = store.Close() })
 	s, fake := onSockets(b, slackfake.Config{}, slack.Config{})
-	h := &script{triage: func(ctx context.Context, in bot.Inbound) bot.Ack {
+	h := &bottest.Script{OnTriage: func(ctx context.Context, in bot.Inbound) bot.Ack {
 		raw, err := json.Marshal(in)
 		if err == nil {
 			_, err = store.Accept(ctx, provision.Inbox{Platform: in.Platform, ID: in.ID, Data: raw, At: in.At})

@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/slack"
 	"pvebot/bot/slack/slackfake"
 )
 
 // turner answers a command with a page, and a click with the next one.
 type turner struct {
-	script
+	bottest.Script
 	s *slack.Slack
 }
 

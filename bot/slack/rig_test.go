@@ -38,7 +38,7 @@ var (
 // complains about fails the test.
 func inMemory(t testing.TB, fake slackfake.Config, cfg slack.Config) (*slack.Slack, *slackfake.Fake) {
 	t.Helper()
-	l, dial := slackfake.Pipe()
+	l, dial := bottest.Pipe()
 	cfg.Dial = dial
 	return start(t, l, fake, cfg)
 }

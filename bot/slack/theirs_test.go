@@ -15,6 +15,7 @@ import (
 	api "github.com/slack-go/slack"
 	"github.com/slack-go/slack/socketmode"
 
+	"pvebot/bot/bottest"
 	"pvebot/bot/slack/slackfake"
 )
 
@@ -24,7 +25,7 @@ import (
 // test fails, slack-go has learned it, and ours can go.
 func TestTheirClientLosesInARefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, dial := slackfake.Pipe()
+		l, dial := bottest.Pipe()
 		fake := slackfake.New(slackfake.Config{})
 		fake.Start(l)
 		transport := &http.Transport{DialContext: dial}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/slack"
 	"pvebot/bot/slack/slackfake"
 	"pvebot/provision"
@@ -232,7 +233,7 @@ func whisper(t *testing.T, channel string, harm func(*slackfake.Fake, *slack.Sla
 	t.Helper()
 	s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
 	got := make(chan bot.Inbound, 1)
-	running(t, s, fake, 2, &script{handle: func(_ context.Context, in bot.Inbound) { got <- in }})
+	running(t, s, fake, 2, &bottest.Script{OnHandle: func(_ context.Context, in bot.Inbound) { got <- in }})
 	if _, err := fake.Command(t.Context(), slackfake.Alice, channel, "list", ""); err != nil {
 		t.Fatal(err)
 	}

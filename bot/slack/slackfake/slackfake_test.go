@@ -16,6 +16,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"pvebot/bot/bottest"
 	"pvebot/bot/slack/slackfake"
 )
 
@@ -30,7 +31,7 @@ type client struct {
 func bubble(t *testing.T, cfg slackfake.Config, f func(t *testing.T, c client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l, dial := slackfake.Pipe()
+		l, dial := bottest.Pipe()
 		fake := slackfake.New(cfg)
 		fake.Start(l)
 		transport := &http.Transport{DialContext: dial}

@@ -1,4 +1,4 @@
-package slackfake
+package bottest
 
 import (
 	"context"
@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// Pipe is a network in memory: a listener and what dials it. The address that
-// is dialled does not matter.
+// Pipe is a network in memory, for a server in a bubble of testing/synctest: a
+// listener and what dials it. The address that is dialled does not matter.
 func Pipe() (net.Listener, func(ctx context.Context, network, addr string) (net.Conn, error)) {
 	p := &pipe{conns: make(chan net.Conn), closed: make(chan struct{})}
 	return p, p.dial
@@ -53,4 +53,4 @@ func (p *pipe) Addr() net.Addr { return pipeAddr{} }
 type pipeAddr struct{}
 
 func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "slack.invalid:80" }
+func (pipeAddr) String() string  { return "chat.invalid:80" }

@@ -1,4 +1,4 @@
-package slack_test
+package bottest
 
 import (
 	"context"
@@ -12,9 +12,10 @@ import (
 	"pvebot/provision"
 )
 
-// ledger is the store of a load test: jobs in memory, folded from their events
-// as the real one does.
-type ledger struct {
+// Ledger is the store of a load test: jobs in memory, folded from their events
+// as the real one does. Make one with [NewLedger]. All methods may be called
+// concurrently.
+type Ledger struct {
 	bot.Store // what a follower does not call panics
 
 	mu      sync.Mutex
@@ -25,14 +26,16 @@ type ledger struct {
 	changed chan struct{} // closed and replaced when the feed grows
 }
 
-func newLedger() *ledger {
-	return &ledger{
+// NewLedger makes an empty one.
+func NewLedger() *Ledger {
+	return &Ledger{
 		jobs: map[provision.JobID]*provision.Job{}, events: map[provision.JobID][]provision.Event{},
 		cards: map[provision.JobID]provision.CardRef{}, changed: make(chan struct{}),
 	}
 }
 
-func (l *ledger) add(id provision.JobID, evs ...provision.Event) provision.Job {
+// Add appends events to a job, which the first one makes.
+func (l *Ledger) Add(id provision.JobID, evs ...provision.Event) provision.Job {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	job := l.jobs[id]
@@ -53,20 +56,21 @@ func (l *ledger) add(id provision.JobID, evs ...provision.Event) provision.Job {
 	return l.copied(job)
 }
 
-func (l *ledger) copied(j *provision.Job) provision.Job {
+func (l *Ledger) copied(j *provision.Job) provision.Job {
 	c := *j
 	c.Steps = slices.Clone(j.Steps)
 	return c
 }
 
-func (l *ledger) Job(_ context.Context, id provision.JobID) (provision.Job, error) {
+// Job implements bot.Store.
+func (l *Ledger) Job(_ context.Context, id provision.JobID) (provision.Job, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.copied(l.jobs[id]), nil
 }
 
-// unshown is when the first event after seq happened; zero when there is none.
-func (l *ledger) unshown(id provision.JobID, seq uint64) time.Time {
+// Unshown is when the first event after seq happened; zero when there is none.
+func (l *Ledger) Unshown(id provision.JobID, seq uint64) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if evs := l.events[id]; int(seq) < len(evs) {
@@ -75,7 +79,8 @@ func (l *ledger) unshown(id provision.JobID, seq uint64) time.Time {
 	return time.Time{}
 }
 
-func (l *ledger) Events(_ context.Context, id provision.JobID, after uint64) iter.Seq2[provision.Event, error] {
+// Events implements bot.Store.
+func (l *Ledger) Events(_ context.Context, id provision.JobID, after uint64) iter.Seq2[provision.Event, error] {
 	l.mu.Lock()
 	evs := l.events[id]
 	l.mu.Unlock()
@@ -88,7 +93,8 @@ func (l *ledger) Events(_ context.Context, id provision.JobID, after uint64) ite
 	}
 }
 
-func (l *ledger) Follow(ctx context.Context, after provision.Position) iter.Seq2[provision.Event, error] {
+// Follow implements bot.Store.
+func (l *Ledger) Follow(ctx context.Context, after provision.Position) iter.Seq2[provision.Event, error] {
 	return func(yield func(provision.Event, error) bool) {
 		for {
 			l.mu.Lock()
@@ -110,31 +116,38 @@ func (l *ledger) Follow(ctx context.Context, after provision.Position) iter.Seq2
 	}
 }
 
-func (l *ledger) Position(context.Context) (provision.Position, error) {
+// Position implements bot.Store.
+func (l *Ledger) Position(context.Context) (provision.Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return provision.Position(len(l.feed)), nil
 }
 
-func (l *ledger) SetCard(_ context.Context, c provision.CardRef) error {
+// SetCard implements bot.Store.
+func (l *Ledger) SetCard(_ context.Context, c provision.CardRef) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cards[c.Job] = c
 	return nil
 }
 
-func (l *ledger) Card(_ context.Context, _ string, id provision.JobID) (provision.CardRef, bool, error) {
+// Card implements bot.Store.
+func (l *Ledger) Card(_ context.Context, _ string, id provision.JobID) (provision.CardRef, bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c, ok := l.cards[id]
 	return c, ok, nil
 }
 
-func (l *ledger) Cards(context.Context, string) ([]provision.CardRef, error) {
+// Cards implements bot.Store.
+func (l *Ledger) Cards(context.Context, string) ([]provision.CardRef, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.DeleteFunc(slices.Collect(maps.Values(l.cards)), func(c provision.CardRef) bool { return c.Settled }), nil
 }
 
-func (l *ledger) Lead(context.Context, string, string, time.Duration) (bool, error) { return true, nil }
-func (l *ledger) Resign(context.Context, string, string) error                      { return nil }
+// Lead implements bot.Store.
+func (l *Ledger) Lead(context.Context, string, string, time.Duration) (bool, error) { return true, nil }
+
+// Resign implements bot.Store.
+func (l *Ledger) Resign(context.Context, string, string) error { return nil }
