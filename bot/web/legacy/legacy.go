@@ -124,12 +124,8 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 		writeJSON(w, http.StatusForbidden, refusal{Error: wait.Error(), Kind: provision.Denied, Job: wait.job})
 		return
 	}
-	status := map[provision.Kind]int{
-		provision.Invalid: http.StatusBadRequest, provision.NotFound: http.StatusNotFound, provision.Denied: http.StatusForbidden,
-		provision.Conflict: http.StatusConflict, provision.Busy: http.StatusConflict, provision.Cancelled: http.StatusConflict,
-		provision.Full: http.StatusInsufficientStorage, provision.Unavailable: http.StatusServiceUnavailable,
-	}[provision.KindOf(err)]
-	if status == 0 {
+	status := access.StatusOf(provision.KindOf(err))
+	if status == http.StatusBadGateway { // the older system has none
 		status = http.StatusInternalServerError
 	}
 	a.refuse(w, r, status, err)
