@@ -41,27 +41,6 @@ import (
 // Platform is the adapter's name, in actors, conversations and policies.
 const Platform = "discord"
 
-// Token is a secret of Discord. It hides itself wherever it is printed.
-type Token string
-
-const hidden = "(hidden)"
-
-func (t Token) String() string {
-	if t == "" {
-		return ""
-	}
-	return hidden
-}
-
-// GoString implements fmt.GoStringer.
-func (t Token) GoString() string { return t.String() }
-
-// LogValue implements slog.LogValuer.
-func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
-
-// MarshalText implements encoding.TextMarshaler.
-func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
-
 // Leader says which of several bots on one store listens: to Discord each would
 // be sent everything. A provision.Store is one.
 type Leader interface {
@@ -71,7 +50,7 @@ type Leader interface {
 
 // Config is what the adapter needs. Only Token is required.
 type Config struct {
-	Token Token
+	Token bot.Token
 	// APIURL is where REST is, with its version; default
 	// https://discord.com/api/v10.
 	APIURL string
@@ -136,7 +115,7 @@ const callTime = 10 * time.Second
 
 // New makes the adapter. It does not call Discord; see Check and Run.
 func New(cfg Config) (*Discord, error) {
-	cfg.Token = Token(strings.TrimPrefix(strings.TrimSpace(string(cfg.Token)), "Bot "))
+	cfg.Token = bot.Token(strings.TrimPrefix(strings.TrimSpace(string(cfg.Token)), "Bot "))
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/websocket"
 	"golang.org/x/sync/errgroup"
 
+	"pvebot/bot"
 	"pvebot/cluster"
 )
 
@@ -115,7 +116,7 @@ func (d *Discord) connect(ctx context.Context, address string, sess *session, ev
 }
 
 // serve speaks the protocol until the connection or ctx ends.
-func (l *link) serve(ctx context.Context, token Token, identified func()) error {
+func (l *link) serve(ctx context.Context, token bot.Token, identified func()) error {
 	_ = l.conn.SetReadDeadline(l.clock.Now().Add(helloTime))
 	_, raw, err := l.conn.ReadMessage()
 	if err != nil {
@@ -176,7 +177,7 @@ func heartbeatOf(raw []byte) (time.Duration, error) {
 }
 
 // identify asks for a new session. Interactions need no intent.
-func identify(token Token) any {
+func identify(token bot.Token) any {
 	return map[string]any{
 		"token": string(token), "intents": 0, "compress": false,
 		"properties": map[string]any{"os": "linux", "browser": "pvebot", "device": "pvebot"},

@@ -42,29 +42,8 @@ import (
 // Platform is the adapter's name, in actors, conversations and policies.
 const Platform = "slack"
 
-// Token is a secret of Slack. It hides itself wherever it is printed.
-type Token string
-
-const hidden = "(hidden)"
-
-func (t Token) String() string {
-	if t == "" {
-		return ""
-	}
-	return hidden
-}
-
-// GoString implements fmt.GoStringer.
-func (t Token) GoString() string { return t.String() }
-
-// LogValue implements slog.LogValuer.
-func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
-
-// MarshalText implements encoding.TextMarshaler.
-func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
-
 // isNot begins to say what a token that is missing or wrong should be.
-func (t Token) isNot() string {
+func isNot(t bot.Token) string {
 	if t == "" {
 		return "is not set: it is"
 	}
@@ -74,10 +53,10 @@ func (t Token) isNot() string {
 // Config is what the adapter needs: BotToken, and one of AppToken and
 // SigningSecret.
 type Config struct {
-	BotToken Token // xoxb-...: writes messages
-	AppToken Token // xapp-...: opens sockets
+	BotToken bot.Token // xoxb-...: writes messages
+	AppToken bot.Token // xapp-...: opens sockets
 	// SigningSecret has Slack call us, at ServeHTTP, in place of sockets.
-	SigningSecret Token
+	SigningSecret bot.Token
 	APIURL        string
 	// Groups are the ids of user groups (S...) that policy knows; who is in
 	// one has the role slack:S.... User groups need a paid plan.
@@ -185,14 +164,14 @@ func New(cfg Config) (*Slack, error) {
 func (cfg Config) Validate() error {
 	var wrong []error
 	if !strings.HasPrefix(string(cfg.BotToken), "xoxb-") {
-		wrong = append(wrong, fmt.Errorf("SLACK_BOT_TOKEN %s a bot token (xoxb-...): install the app to the workspace, then copy it from OAuth & Permissions", cfg.BotToken.isNot()))
+		wrong = append(wrong, fmt.Errorf("SLACK_BOT_TOKEN %s a bot token (xoxb-...): install the app to the workspace, then copy it from OAuth & Permissions", isNot(cfg.BotToken)))
 	}
 	switch {
 	case cfg.SigningSecret != "" && cfg.AppToken != "":
 		wrong = append(wrong, errors.New("SLACK_APP_TOKEN and SLACK_SIGNING_SECRET are both set: leave one out. With the first the bot connects to Slack, with the second Slack calls the bot"))
 	case cfg.SigningSecret != "":
 	case !strings.HasPrefix(string(cfg.AppToken), "xapp-"):
-		wrong = append(wrong, fmt.Errorf("SLACK_APP_TOKEN %s an app-level token (xapp-...) with connections:write: make one under Basic Information. (Or set SLACK_SIGNING_SECRET, if Slack shall call the bot)", cfg.AppToken.isNot()))
+		wrong = append(wrong, fmt.Errorf("SLACK_APP_TOKEN %s an app-level token (xapp-...) with connections:write: make one under Basic Information. (Or set SLACK_SIGNING_SECRET, if Slack shall call the bot)", isNot(cfg.AppToken)))
 	}
 	if u, err := url.Parse(cfg.APIURL); err != nil || cfg.APIURL != "" && u.Host == "" {
 		wrong = append(wrong, fmt.Errorf("SLACK_API_URL: %q is no address", cfg.APIURL))

@@ -15,16 +15,16 @@ import (
 // chatSettings connect the bot to chat platforms. A platform of which nothing
 // is set is left out.
 type chatSettings struct {
-	SlackBotToken slack.Token `env:"SLACK_BOT_TOKEN"`
-	SlackAppToken slack.Token `env:"SLACK_APP_TOKEN"`
-	SlackSecret   slack.Token `env:"SLACK_SIGNING_SECRET"`
-	SlackAPIURL   string      `env:"SLACK_API_URL"`
+	SlackBotToken bot.Token `env:"SLACK_BOT_TOKEN"`
+	SlackAppToken bot.Token `env:"SLACK_APP_TOKEN"`
+	SlackSecret   bot.Token `env:"SLACK_SIGNING_SECRET"`
+	SlackAPIURL   string    `env:"SLACK_API_URL"`
 
-	DiscordToken      discord.Token `env:"DISCORD_TOKEN"`
-	DiscordAPIURL     string        `env:"DISCORD_API_URL"`
-	DiscordGatewayURL string        `env:"DISCORD_GATEWAY_URL"`
-	DiscordAppID      string        `env:"DISCORD_APP_ID"`
-	DiscordGuildID    string        `env:"DISCORD_GUILD_ID"`
+	DiscordToken      bot.Token `env:"DISCORD_TOKEN"`
+	DiscordAPIURL     string    `env:"DISCORD_API_URL"`
+	DiscordGatewayURL string    `env:"DISCORD_GATEWAY_URL"`
+	DiscordAppID      string    `env:"DISCORD_APP_ID"`
+	DiscordGuildID    string    `env:"DISCORD_GUILD_ID"`
 }
 
 func (s chatSettings) onSlack() bool {
