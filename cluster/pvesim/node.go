@@ -71,7 +71,7 @@ func newNode(s *Sim, id int, spec NodeSpec) (*node, error) {
 		}
 	}
 	var err error
-	if n.root, err = os.Open(n.dir); err != nil {
+	if n.root, err = openRoot(n.dir); err != nil {
 		return nil, err
 	}
 	if err := n.linkClusterFiles(); err != nil {
@@ -112,6 +112,22 @@ func (s *Sim) linkTools() error {
 		}
 	}
 	return nil
+}
+
+// openRoot opens a node's root directory, under a number above rootFD. A child
+// has our own files between its birth and the start of its program: with a root
+// directory at rootFD it would be taken for a process of that node.
+func openRoot(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fd, _, no := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), syscall.F_DUPFD_CLOEXEC, rootFD+1)
+	if no != 0 {
+		return nil, os.NewSyscallError("fcntl", no)
+	}
+	return os.NewFile(fd, dir), nil
 }
 
 // linkClusterFiles makes /etc/pve: the cluster's common files under each

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -65,6 +66,21 @@ func TestOwnTools(t *testing.T) {
 	out, errs, status := sh.run("readlink $(command -v hostname) && hostname", "")
 	if self, err := os.Executable(); err != nil || out != self+"\npve1\n" || status != 0 {
 		t.Errorf("%d %q %q, %v", status, out, errs, err)
+	}
+}
+
+// TestChildrenAreTheirNodes: a process that this one has just forked, and that
+// has not become its program yet, has our own files. Under the number by which
+// nodes know their processes there must be none of a node, or another
+// simulator that ends at that moment kills it.
+func TestChildrenAreTheirNodes(t *testing.T) {
+	for range 4 {
+		pvesim.Start(t, pvesim.Options{})
+	}
+	for fd := range pvesim.RootFD + 1 {
+		if file, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); strings.Contains(file, "/n/pve") {
+			t.Errorf("file %d is a node's: %s", fd, file)
+		}
 	}
 }
 
