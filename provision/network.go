@@ -1,20 +1,16 @@
 package provision
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/goccy/go-yaml"
 
 	"pvebot/alloc"
 	"pvebot/cluster"
@@ -66,7 +62,7 @@ var (
 // No two may have VMIDs or addresses in common, nor with the default network.
 // The error tells all that is wrong.
 func ParseNetworks(file []byte, def alloc.Pool) ([]Network, error) {
-	entries, err := decodeNetworks(file)
+	entries, err := image.DecodeList[networkFile](file, "networks")
 	if err != nil {
 		return nil, err
 	}
@@ -84,20 +80,6 @@ func ParseNetworks(file []byte, def alloc.Pool) ([]Network, error) {
 		networks = append(networks, n)
 	}
 	return networks, errors.Join(errs...)
-}
-
-// decodeNetworks reads the YAML. The decoder panics on some that is none.
-func decodeNetworks(file []byte) (entries []networkFile, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("this is no list of networks in YAML: %v", p)
-		}
-	}()
-	err = yaml.NewDecoder(bytes.NewReader(file), yaml.DisallowUnknownField()).Decode(&entries)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, errors.New(yaml.FormatError(err, false, false))
-	}
-	return entries, nil
 }
 
 func (e networkFile) network() (Network, error) {

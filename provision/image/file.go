@@ -97,7 +97,7 @@ func (c *Catalogue) Mirror(from, to string) *Catalogue {
 }
 
 func parse(file []byte) ([]Image, error) {
-	entries, err := decode(file)
+	entries, err := DecodeList[entry](file, "images")
 	if err != nil {
 		return nil, err
 	}
@@ -114,18 +114,19 @@ func parse(file []byte) ([]Image, error) {
 	return images, errors.Join(errs...)
 }
 
-// decode reads the YAML. The decoder panics on some that is none.
-func decode(file []byte) (entries []entry, err error) {
+// DecodeList reads a list of what, in YAML; a key that T does not have is an
+// error. The decoder panics on some texts that are no YAML.
+func DecodeList[T any](file []byte, what string) (list []T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("this is no list of images in YAML: %v", p)
+			err = fmt.Errorf("this is no list of %s in YAML: %v", what, p)
 		}
 	}()
-	err = yaml.NewDecoder(bytes.NewReader(file), yaml.DisallowUnknownField()).Decode(&entries)
+	err = yaml.NewDecoder(bytes.NewReader(file), yaml.DisallowUnknownField()).Decode(&list)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, errors.New(yaml.FormatError(err, false, false))
 	}
-	return entries, nil
+	return list, nil
 }
 
 var (
