@@ -202,9 +202,9 @@ func (k *kit) setUpClone(ctx context.Context, w *Work) error {
 // tellClone records who owns the clone.
 func (k *kit) tellClone(ctx context.Context, w *Work) error {
 	f, job := w.Facts(), w.Job()
-	c, err := k.cluster.VMConfig(ctx, f.Node, f.VMID)
+	c, err := k.config(ctx, f.Node, f.VMID)
 	if err != nil {
-		return unreachable(fmt.Sprintf("VM %d", f.VMID), err)
+		return err
 	}
 	user := ""
 	source := job.Order.Spec.(Clone).VM

@@ -197,9 +197,9 @@ func (k *kit) watchImport(ctx context.Context, w *Work) error {
 			return err
 		}
 	}
-	c, err := k.cluster.VMConfig(ctx, f.Node, f.VMID)
+	c, err := k.config(ctx, f.Node, f.VMID)
 	if err != nil {
-		return unreachable(fmt.Sprintf("VM %d", f.VMID), err)
+		return err
 	}
 	if !ours(c, w.Job()) || c.Lock() != "" || c.Options[bootDisk] == "" {
 		return Errorf(Failed, "VM %d was not created as ordered: its configuration on %s is incomplete", f.VMID, f.Node)

@@ -120,9 +120,9 @@ func (k *kit) startCreate(ctx context.Context, w *Work, f Facts) (cluster.Task, 
 
 // configure makes of the clone what was ordered. It has the job's stamp.
 func (k *kit) configure(ctx context.Context, w *Work, f Facts) error {
-	c, err := k.cluster.VMConfig(ctx, f.Node, f.VMID)
+	c, err := k.config(ctx, f.Node, f.VMID)
 	if err != nil {
-		return unreachable(fmt.Sprintf("VM %d", f.VMID), err)
+		return err
 	}
 	if !stamped(c, w.Job()) {
 		return Errorf(Conflict, "VM %d on %s is not the clone that this job made", f.VMID, f.Node)

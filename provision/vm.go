@@ -142,9 +142,9 @@ func (k *kit) look(ctx context.Context, v VM) (VM, error) {
 	if err != nil {
 		return VM{}, unreachable("the cluster", err)
 	}
-	c, err := k.cluster.VMConfig(ctx, g.Node, v.VMID)
+	c, err := k.config(ctx, g.Node, v.VMID)
 	if err != nil {
-		return VM{}, unreachable(fmt.Sprintf("VM %d", v.VMID), err)
+		return VM{}, err
 	}
 	v.Node, v.UUID, v.Lock = g.Node, c.UUID(), c.Lock()
 	v.Name = cmp.Or(c.Options["name"], v.Name, fmt.Sprintf("VM %d", v.VMID))
@@ -163,6 +163,13 @@ func (k *kit) look(ctx context.Context, v VM) (VM, error) {
 	return v, nil
 }
 
+// config reads the configuration of a VM that should be on node. Its error is
+// explained.
+func (k *kit) config(ctx context.Context, node string, vmid int) (cluster.VMConfig, error) {
+	c, err := k.cluster.VMConfig(ctx, node, vmid)
+	return c, unreachable(fmt.Sprintf("VM %d", vmid), err)
+}
+
 // meant makes sure that the VM of a running job still is the one that the
 // order was about, and returns where it is now with its configuration.
 func (k *kit) meant(ctx context.Context, w *Work) (VMRef, cluster.VMConfig, error) {
@@ -178,9 +185,9 @@ func (k *kit) same(ctx context.Context, ref VMRef) (VMRef, cluster.VMConfig, err
 	if err != nil {
 		return ref, cluster.VMConfig{}, unreachable("the cluster", err)
 	}
-	c, err := k.cluster.VMConfig(ctx, g.Node, ref.VMID)
+	c, err := k.config(ctx, g.Node, ref.VMID)
 	if err != nil {
-		return ref, c, unreachable(fmt.Sprintf("VM %d", ref.VMID), err)
+		return ref, c, err
 	}
 	if ref.UUID != "" && !strings.EqualFold(c.UUID(), ref.UUID) || ref.Name != "" && c.Options["name"] != "" && c.Options["name"] != ref.Name {
 		return ref, c, &Error{
