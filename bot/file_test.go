@@ -131,6 +131,24 @@ func TestFileThatIsNotTaken(t *testing.T) {
 	}
 }
 
+// What is heard late of a job whose card is settled, when its last event comes
+// after its last write, files its log no second time.
+func TestFileOfSettledCard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, m := newStore(), newCabinet()
+		f, stop := follow(t, s, "a", m)
+		defer stop()
+		id := started(t, s, m, f, "k")
+		chatter(s, id, 200)
+		f.Nudge("memory", id)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if m.calls != 1 || !s.card("memory", id).Settled {
+			t.Errorf("%d calls, settled %v", m.calls, s.card("memory", id).Settled)
+		}
+	})
+}
+
 // Over a restart nothing is lost: what one bot did not say, the next one does.
 func TestLongLogAfterRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

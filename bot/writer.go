@@ -258,7 +258,8 @@ func (w *writer) reconcile(ctx context.Context, refresh bool) {
 	}
 }
 
-// adopt makes a stored card a live one; nil when its job can't be read now.
+// adopt makes a stored card a live one; nil when its job can't be read now, or
+// when it is settled and nothing came after.
 func (w *writer) adopt(ctx context.Context, ref provision.CardRef) *live {
 	job, err := w.store.Job(ctx, ref.Job)
 	if err != nil {
@@ -266,6 +267,9 @@ func (w *writer) adopt(ctx context.Context, ref provision.CardRef) *live {
 			w.log.WarnContext(ctx, "can't read a card's job", "job", ref.Job, "err", err)
 		}
 		return nil
+	}
+	if ref.Settled && isSettled(job, ref) {
+		return nil // the event that led here was shown and said before it was heard
 	}
 	l := &live{ref: ref, state: job.State, created: job.Created, urgent: atRest(job.State)}
 	now := w.clock.Now()
