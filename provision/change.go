@@ -140,10 +140,6 @@ func (k *kit) tellSize(ctx context.Context, w *Work) error {
 
 // updateRecord changes what the store knows of the VM, if it knows it.
 func (k *kit) updateRecord(ctx context.Context, ref VMRef, change func(*VMRecord)) error {
-	r, known, err := k.store.VMRecord(ctx, k.cluster.Name(), ref.VMID)
-	if err != nil || !known || r.UUID != ref.UUID {
-		return err
-	}
-	change(&r)
-	return k.store.SaveVM(ctx, r)
+	_, err := k.store.UpdateVM(ctx, k.cluster.Name(), ref.VMID, ref.UUID, change)
+	return err
 }

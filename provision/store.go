@@ -125,9 +125,13 @@ type Store interface {
 	Sweep(ctx context.Context, patience time.Duration) (int, error)
 
 	// SaveVM records a VM, in place of an earlier record of its VMID in its
-	// cluster. VMRecord returns it, false when there is none; VMRecords lists
-	// a cluster's, by VMID. ForgetVM removes one; none is fine.
+	// cluster. UpdateVM changes the record of the VM with that uuid; false when
+	// there is none. Others' changes come before or after it, whole; change may
+	// be called more than once. VMRecord returns a record, false when there is
+	// none; VMRecords lists a cluster's, by VMID. ForgetVM removes one; none is
+	// fine.
 	SaveVM(ctx context.Context, r VMRecord) error
+	UpdateVM(ctx context.Context, cluster string, vmid int, uuid string, change func(*VMRecord)) (bool, error)
 	VMRecord(ctx context.Context, cluster string, vmid int) (VMRecord, bool, error)
 	VMRecords(ctx context.Context, cluster string) ([]VMRecord, error)
 	ForgetVM(ctx context.Context, cluster string, vmid int) error

@@ -34,6 +34,7 @@ type broken struct {
 	sweep   func(time.Duration) time.Duration
 	release func(time.Duration) time.Duration
 	vm      func(provision.VMRecord) provision.VMRecord
+	update  func(read, write func())
 	audit   func(provision.AuditRow) provision.AuditRow
 	ask     func(json.RawMessage, error) (json.RawMessage, error)
 	attend  func(time.Duration) time.Duration
@@ -181,6 +182,21 @@ func (b *broken) SaveVM(ctx context.Context, r provision.VMRecord) error {
 	return b.Store.SaveVM(ctx, r)
 }
 
+func (b *broken) UpdateVM(ctx context.Context, cluster string, vmid int, uuid string, change func(*provision.VMRecord)) (known bool, err error) {
+	if b.update == nil {
+		return b.Store.UpdateVM(ctx, cluster, vmid, uuid, change)
+	}
+	var r provision.VMRecord
+	b.update(
+		func() { r, known, err = b.VMRecord(ctx, cluster, vmid) },
+		func() {
+			change(&r)
+			err = errors.Join(err, b.SaveVM(ctx, r))
+		},
+	)
+	return known, err
+}
+
 func (b *broken) Audit(ctx context.Context, r provision.AuditRow) error {
 	if b.audit != nil {
 		r = b.audit(r)
@@ -209,7 +225,8 @@ func forgive(j provision.Job, _ error) (provision.Job, error) { return j, nil }
 // TestBroken breaks the store in one way after the other; the suite's cases
 // named beside it must notice.
 func TestBroken(t *testing.T) {
-	var serial atomic.Int64
+	var serial, readers atomic.Int64
+	twoRead := make(chan struct{})
 	tests := map[string]struct {
 		b     broken
 		cases []string
@@ -309,14 +326,23 @@ func TestBroken(t *testing.T) {
 			broken{follow: func(e provision.Event, _ error) (provision.Event, error) { return e, nil }},
 			[]string{"follow ends"},
 		},
-		"a page is everything":    {broken{jobs: func(f provision.Filter) provision.Filter { f.Limit = 0; return f }}, []string{"jobs"}},
-		"everybody's jobs":        {broken{jobs: func(f provision.Filter) provision.Filter { f.By = nil; return f }}, []string{"jobs"}},
-		"cards never settle":      {broken{card: func(c provision.CardRef) provision.CardRef { c.Settled = false; return c }}, []string{"cards"}},
-		"everything is news":      {broken{accept: func(bool) bool { return true }}, []string{"inbox"}},
-		"leases never run out":    {broken{free: func(time.Duration) time.Duration { return storetest.Lease }}, []string{"free"}},
-		"everybody leads":         {broken{lead: func(bool) bool { return true }}, []string{"lead"}},
-		"nobody leads":            {broken{lead: func(bool) bool { return false }}, []string{"lead"}},
-		"one cluster for all VMs": {broken{vm: func(r provision.VMRecord) provision.VMRecord { r.Cluster = "pve"; return r }}, []string{"vm records"}},
+		"a page is everything":             {broken{jobs: func(f provision.Filter) provision.Filter { f.Limit = 0; return f }}, []string{"jobs"}},
+		"everybody's jobs":                 {broken{jobs: func(f provision.Filter) provision.Filter { f.By = nil; return f }}, []string{"jobs"}},
+		"cards never settle":               {broken{card: func(c provision.CardRef) provision.CardRef { c.Settled = false; return c }}, []string{"cards"}},
+		"everything is news":               {broken{accept: func(bool) bool { return true }}, []string{"inbox"}},
+		"leases never run out":             {broken{free: func(time.Duration) time.Duration { return storetest.Lease }}, []string{"free"}},
+		"everybody leads":                  {broken{lead: func(bool) bool { return true }}, []string{"lead"}},
+		"nobody leads":                     {broken{lead: func(bool) bool { return false }}, []string{"lead"}},
+		"one cluster for all VMs":          {broken{vm: func(r provision.VMRecord) provision.VMRecord { r.Cluster = "pve"; return r }}, []string{"vm records"}},
+		"any VM is the one that was meant": {broken{update: func(read, write func()) { read(); write() }}, []string{"vm records"}},
+		"an update is read first and written later": {broken{update: func(read, write func()) {
+			read()
+			if readers.Add(1) == 2 {
+				close(twoRead)
+			}
+			<-twoRead
+			write()
+		}}, []string{"vm records at once"}},
 		"nobody did it":           {broken{audit: func(r provision.AuditRow) provision.AuditRow { r.By = provision.Actor{}; return r }}, []string{"audit"}},
 		"somebody always answers": {broken{ask: func(json.RawMessage, error) (json.RawMessage, error) { return json.RawMessage(`1`), nil }}, []string{"ask", "ask in vain"}},
 		"attended for ever":       {broken{attend: func(time.Duration) time.Duration { return 1e4 * time.Hour }}, []string{"attended"}},

@@ -60,6 +60,9 @@ func (s *Store) queryRow(ctx context.Context, query string, args ...any) scanner
 	}
 }
 
+// answer is a row that was asked for, an error of asking with it.
+type answer interface{ Scan(dest ...any) error }
+
 // scanner is the Scan of a row.
 type scanner func(dest ...any) error
 

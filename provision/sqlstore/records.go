@@ -25,17 +25,39 @@ func (s *Store) SaveVM(ctx context.Context, r provision.VMRecord) error {
 	})
 }
 
+// UpdateVM implements provision.Store.
+func (s *Store) UpdateVM(ctx context.Context, cluster string, vmid int, uuid string, change func(*provision.VMRecord)) (known bool, err error) {
+	err = s.write(ctx, func(t *txn) error {
+		r, found, err := scanVM(t.queryRow(ctx, `SELECT data FROM vms WHERE cluster = $1 AND vmid = $2`+s.dialect.forUpdate, cluster, vmid))
+		if known = err == nil && found && r.UUID == uuid; !known {
+			return err
+		}
+		change(&r)
+		data, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(ctx, `UPDATE vms SET data = $3 WHERE cluster = $1 AND vmid = $2`, cluster, vmid, string(data))
+		return err
+	})
+	return known && err == nil, err
+}
+
 // VMRecord implements provision.Store.
 func (s *Store) VMRecord(ctx context.Context, cluster string, vmid int) (r provision.VMRecord, known bool, err error) {
+	return scanVM(s.queryRow(ctx, `SELECT data FROM vms WHERE cluster = $1 AND vmid = $2`, cluster, vmid))
+}
+
+// scanVM reads a record, if there is one.
+func scanVM(row answer) (r provision.VMRecord, known bool, err error) {
 	var data string
-	err = s.queryRow(ctx, `SELECT data FROM vms WHERE cluster = $1 AND vmid = $2`, cluster, vmid).Scan(&data)
+	err = row.Scan(&data)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, false, nil
 	}
-	if err != nil {
-		return r, false, err
+	if err == nil {
+		err = json.Unmarshal([]byte(data), &r)
 	}
-	err = json.Unmarshal([]byte(data), &r)
 	return r, err == nil, err
 }
 

@@ -32,6 +32,19 @@ func testVMRecords(e *env) {
 	if diff := cmp.Diff([]provision.VMRecord{early, full}, got, same); err != nil || diff != "" {
 		e.Errorf("%v\n%s", err, diff)
 	}
+	grow := func(r *provision.VMRecord) { r.Cores++ }
+	for uuid, there := range map[string]bool{"u-1": true, "old": false, "": false} {
+		if known, err := e.s.UpdateVM(e.ctx, "pve", 101, uuid, grow); err != nil || known != there {
+			e.Errorf("an update of the VM with uuid %q: %v, %v", uuid, known, err)
+		}
+	}
+	full.Cores++
+	if got, _, err := e.s.VMRecord(e.ctx, "pve", 101); err != nil || !cmp.Equal(got, full, same) {
+		e.Errorf("after an update VM 101 is %+v, %v", got, err)
+	}
+	if known, err := e.s.UpdateVM(e.ctx, "pve", 102, "u-4", grow); err != nil || known {
+		e.Errorf("an unknown VM was updated: %v, %v", known, err)
+	}
 	for range 2 {
 		if err := e.s.ForgetVM(e.ctx, "pve", 101); err != nil {
 			e.Fatal(err)
@@ -42,6 +55,22 @@ func testVMRecords(e *env) {
 	}
 	if _, known, _ := e.s.VMRecord(e.ctx, "lab", 101); !known {
 		e.Error("forgetting a VM took the other cluster's with it")
+	}
+}
+
+// updates is how many change one record at once.
+const updates = 20
+
+func testVMRecordsAtOnce(e *env) {
+	e.must(e.s.SaveVM(e.ctx, provision.VMRecord{Cluster: "pve", VMID: 101, UUID: "u-1"}))
+	atOnce(updates, func(int) {
+		known, err := e.s.UpdateVM(e.ctx, "pve", 101, "u-1", func(r *provision.VMRecord) { r.Cores++ })
+		if err != nil || !known {
+			e.Errorf("%v, %v", known, err)
+		}
+	})
+	if r, _, err := e.s.VMRecord(e.ctx, "pve", 101); err != nil || r.Cores != updates {
+		e.Errorf("of %d changes at once %d are left, %v", updates, r.Cores, err)
 	}
 }
 

@@ -75,6 +75,7 @@ func Cases() []Case {
 		{"inbox", testInbox},
 		{"lead", testLead},
 		{"vm records", testVMRecords},
+		{"vm records at once", testVMRecordsAtOnce},
 		{"audit", testAudit},
 		{"ask", testAsk},
 		{"ask in vain", testAskInVain},
