@@ -84,6 +84,9 @@ func (k *kit) mayDestroy(ctx context.Context, s Destroy, c cluster.VMConfig) err
 // checkDoomed compares what is there with what was shown.
 func (k *kit) checkDoomed(ctx context.Context, w *Work) error {
 	s := w.Job().Order.Spec.(Destroy)
+	if err := k.stillOver(ctx, w, grace); err != nil {
+		return err
+	}
 	ref, c, err := k.meant(ctx, w)
 	if err != nil {
 		return err

@@ -249,6 +249,54 @@ func TestUndoOfAStop(t *testing.T) {
 	}
 }
 
+// A VM whose life is extended in the moment that its end is ordered lives on.
+func TestExtendedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, pvesim.Options{})
+	vm := s.vm(101)
+	order := func(spec provision.Spec) provision.JobID {
+		spec, err := s.engine.Prepare(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.orders++
+		job, err := s.engine.Submit(t.Context(), provision.Order{
+			Key: "system/" + strconv.Itoa(s.orders), By: provision.Actor{Platform: "system", ID: "lifetime"}, Spec: spec, OnFailure: provision.OnFailureAsk,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return job.ID
+	}
+	lives := func(until time.Time) {
+		err := s.store.SaveVM(t.Context(), provision.VMRecord{Cluster: "sim", VMID: 101, UUID: vm.UUID, Owner: alice, Until: until})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.start()
+	const day = 24 * time.Hour
+	for _, tt := range []struct {
+		spec  provision.Spec
+		until time.Duration // from now
+	}{
+		{provision.Power{Do: "stop", VM: vm}, day},
+		{provision.Destroy{VM: vm}, day},
+		{provision.Destroy{VM: vm}, -day / 2}, // it has its day of grace
+	} {
+		lives(time.Now().Add(tt.until))
+		job := s.await(order(tt.spec), provision.StateCancelled, provision.StateSucceeded, provision.StateParked)
+		if job.State != provision.StateCancelled || !strings.Contains(job.Problem.Say, "was extended meanwhile") {
+			t.Errorf("%s %s: %+v", tt.spec.Kind(), job.State, job.Problem)
+		}
+	}
+	if ran := s.changed(); len(ran) > 0 {
+		t.Errorf("%q ran", ran)
+	}
+	lives(time.Now().Add(-2 * day))
+	s.succeeds(order(provision.Destroy{VM: vm}))
+}
+
 // What the bot runs in is not switched off, nor moved, by the bot.
 func TestOwnVM(t *testing.T) {
 	s := newSite(t, pvesim.Options{})

@@ -50,7 +50,7 @@ func (k *kit) powerPlan(do string) plan {
 	case "shutdown":
 		return plan{{Phase: "power", Name: "shutting down VM", Run: k.shutdown, Done: k.isStopped, Changes: true}}
 	}
-	return plan{{Phase: "power", Name: "stopping VM", Run: k.powerOff, Done: k.isStopped, Changes: true}}
+	return plan{{Phase: "power", Name: "stopping VM", Run: k.stop, Done: k.isStopped, Changes: true}}
 }
 
 // preparePower refuses what PVE would refuse, or what changes nothing.
@@ -119,6 +119,14 @@ func (k *kit) isStopped(ctx context.Context, w *Work) (bool, error) {
 
 func (k *kit) powerOn(ctx context.Context, w *Work) error {
 	return k.change(ctx, w, "starting the VM", k.cluster.Start)
+}
+
+// stop is powerOff as an order of its own.
+func (k *kit) stop(ctx context.Context, w *Work) error {
+	if err := k.stillOver(ctx, w, 0); err != nil {
+		return err
+	}
+	return k.powerOff(ctx, w)
 }
 
 // powerOff switches the VM off hard; one that does not run is left alone.

@@ -141,8 +141,9 @@ func (e *Engine) endOne(ctx context.Context, r VMRecord, now time.Time) error {
 		if r.Reminded {
 			return nil
 		}
-		r.Reminded = true
-		return errors.Join(order("remind", Remind{VM: there, Until: r.Until}), e.store.SaveVM(ctx, r))
+		return errors.Join(order("remind", Remind{VM: there, Until: r.Until}), e.kit.updateRecord(ctx, ref, func(now *VMRecord) {
+			now.Reminded = now.Reminded || now.Until.Equal(r.Until) // else it was extended meanwhile
+		}))
 	case now.Before(r.Until.Add(grace)):
 		if spec, err := e.Prepare(ctx, Power{Do: "stop", VM: there}); err == nil {
 			return order("stop", spec)
@@ -154,6 +155,26 @@ func (e *Engine) endOne(ctx context.Context, r VMRecord, now time.Time) error {
 		return err // it is told to the operator each time, and tried again
 	}
 	return order("destroy", spec)
+}
+
+// stillOver makes sure that a life which is over since so long, as the sweep saw
+// when it ordered the job, was not extended before the job had the VM. What
+// people order is theirs to decide.
+func (k *kit) stillOver(ctx context.Context, w *Work, since time.Duration) error {
+	if w.Job().Order.By.Key() != system.Key() {
+		return nil
+	}
+	ref := w.Job().Order.Spec.(VMSpec).Target()
+	r, known, err := k.store.VMRecord(ctx, k.cluster.Name(), ref.VMID)
+	switch {
+	case err != nil:
+		return err
+	case !known || r.UUID != ref.UUID || r.Until.IsZero():
+		return Errorf(Cancelled, "%s has no end of life any more", ref)
+	case k.clock.Now().Before(r.Until.Add(since)):
+		return Errorf(Cancelled, "the life of %s was extended meanwhile, until %s", ref, r.Until.UTC().Format("2006-01-02 15:04 MST"))
+	}
+	return nil
 }
 
 // show asks for a card of a job that nobody's line led to, where the VM's owner

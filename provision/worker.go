@@ -92,7 +92,7 @@ func (h *holder) forward(ctx context.Context, plan plan) error {
 				return h.turnBack(ctx, plan, cancelledBy(*h.cancelled()))
 			case asks:
 				return h.askAgain(ctx, changed.now)
-			case h.job().Order.OnFailure == OnFailureAsk:
+			case h.job().Order.OnFailure == OnFailureAsk && KindOf(failed.err) != Cancelled:
 				return h.append(ctx, Event{Kind: JobState, State: StateParked, Err: ProblemOf(failed.err)})
 			}
 			return h.turnBack(ctx, plan, failed.err)
