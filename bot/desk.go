@@ -97,14 +97,17 @@ func NewDesk(cfg DeskConfig) *Desk {
 	return d
 }
 
-// triageTime is how long Triage may take; platforms give up after three
-// seconds, of which the network has its share.
-const triageTime = 900 * time.Millisecond
+// The times of Triage. Platforms give up after three seconds, of which the
+// network has its share. Choices and forms come in time or not at all; an order
+// may be stored later than that, since adapters acknowledge without its answer.
+const (
+	choicesTime = 450 * time.Millisecond
+	answerTime  = 900 * time.Millisecond
+	acceptTime  = 4 * time.Second
+)
 
 // Triage implements [Handler].
 func (d *Desk) Triage(ctx context.Context, in Inbound) Ack {
-	ctx, cancel := context.WithTimeout(ctx, triageTime)
-	defer cancel()
 	if in.Kind == Complete {
 		return Ack{Choices: d.choices(ctx, in)}
 	}
@@ -190,6 +193,8 @@ func (d *Desk) accept(ctx context.Context, in Inbound, secret bool, s *seat) (bo
 	if err != nil {
 		return false, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, acceptTime)
+	defer cancel()
 	return d.store.Accept(ctx, provision.Inbox{Platform: in.Platform, ID: in.ID, Data: data, At: d.clock.Now()})
 }
 
@@ -208,6 +213,8 @@ func (a Ack) answered() bool {
 // firstAnswer answers what needs no store and no cluster; the zero Ack leaves
 // it to act. Secret says that the line holds a secret.
 func (d *Desk) firstAnswer(ctx context.Context, in Inbound) (ack Ack, secret bool) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	whisper := func(c Card) Ack { return Ack{Whisper: &c} }
 	if in.Kind == Click {
 		_, press := pressOf(in.Button)
@@ -267,7 +274,7 @@ func (d *Desk) mistake(ctx context.Context, in Inbound, m *commands.Mistake) Ack
 // choices completes what is being typed, from memory: what the cluster can't
 // say in time is left out.
 func (d *Desk) choices(ctx context.Context, in Inbound) []Choice {
-	ctx, cancel := context.WithTimeout(ctx, triageTime/2)
+	ctx, cancel := context.WithTimeout(ctx, choicesTime)
 	defer cancel()
 	known := commands.Known{Clusters: d.sites.Names()}
 	at, err := d.counterAt(cmp.Or(commands.ClusterOf(in.Text), d.channels[in.Where]))

@@ -1,6 +1,7 @@
 package bot_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -149,6 +150,37 @@ func TestDeskDuplicates(t *testing.T) {
 			t.Error("what was never triaged was handled")
 		}
 	})
+}
+
+// slowInbox takes its time for each interaction.
+type slowInbox struct {
+	bot.Store
+	takes time.Duration
+}
+
+func (s slowInbox) Accept(ctx context.Context, m provision.Inbox) (bool, error) {
+	select {
+	case <-time.After(s.takes):
+		return s.Store.Accept(ctx, m)
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// A disk that stands still for a moment costs no order; a store that can't be
+// written takes none, and says so.
+func TestDeskSlowStore(t *testing.T) {
+	for takes, orders := range map[time.Duration]int{3 * time.Second: 1, time.Minute: 0} {
+		inHouse(t, func(h *house) {
+			h.say(alice, "/vm install ubuntu")
+			if h.engine.orders != orders {
+				t.Errorf("with a store that takes %v there are %d orders", takes, h.engine.orders)
+			}
+			if orders == 0 {
+				h.hears(alice, "I can't remember orders at the moment")
+			}
+		}, func(c *bot.DeskConfig) { c.Store = slowInbox{c.Store, takes} })
+	}
 }
 
 func TestDeskAnswers(t *testing.T) {
