@@ -45,9 +45,10 @@ type Pace struct {
 	MinGap    time.Duration // between two edits of one card
 }
 
-// Handler is what adapters bring their inbounds to.
+// Handler is what adapters bring their inbounds to. It answers its own panics.
 type Handler interface {
-	// Triage answers within a second, from memory and one store insert.
+	// Triage answers within a second, from memory and one store insert; only a
+	// store that stands still takes longer.
 	Triage(ctx context.Context, in Inbound) Ack
 	// Handle does the rest.
 	Handle(ctx context.Context, in Inbound)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -107,7 +108,17 @@ const (
 )
 
 // Triage implements [Handler].
-func (d *Desk) Triage(ctx context.Context, in Inbound) Ack {
+func (d *Desk) Triage(ctx context.Context, in Inbound) (ack Ack) {
+	defer func() {
+		if p := recover(); p != nil {
+			c := d.mistaken(ctx, in, p)
+			ack = Ack{Whisper: &c}
+		}
+	}()
+	return d.triage(ctx, in)
+}
+
+func (d *Desk) triage(ctx context.Context, in Inbound) Ack {
 	if in.Kind == Complete {
 		return Ack{Choices: d.choices(ctx, in)}
 	}
@@ -170,10 +181,28 @@ func (d *Desk) Drop(ctx context.Context, in Inbound) {
 }
 
 func (d *Desk) process(ctx context.Context, in Inbound) {
-	d.act(ctx, in)
+	d.actSafely(ctx, in)
 	if ctx.Err() == nil { // else Recover takes it up
 		d.handled(ctx, in)
 	}
+}
+
+// actSafely is act, of which a defect is answered: left behind, its interaction
+// would end the next bot as well.
+func (d *Desk) actSafely(ctx context.Context, in Inbound) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.whisper(ctx, in, d.mistaken(ctx, in, p))
+		}
+	}()
+	d.act(ctx, in)
+}
+
+// mistaken logs a defect, and answers who found it.
+func (d *Desk) mistaken(ctx context.Context, in Inbound, defect any) Card {
+	d.log.ErrorContext(ctx, "a defect: please report it", "platform", in.Platform, "kind", in.Kind, "by", in.By.Key(),
+		"panic", defect, "stack", string(debug.Stack()))
+	return noteCard(Bad, "I made a mistake, which is in my log. Look with /vm jobs what came of it before you try again")
 }
 
 // maxStored is more than any line that is read, in bytes.

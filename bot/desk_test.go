@@ -183,6 +183,48 @@ func TestDeskSlowStore(t *testing.T) {
 	}
 }
 
+// A defect of ours is answered, and ends neither this bot nor, finding what was
+// left behind, the next one.
+func TestDeskDefects(t *testing.T) {
+	inHouse(t, func(h *house) {
+		const sorry = "I made a mistake"
+		defect := true
+		h.engine.prepare = func(provision.Install) error {
+			if defect {
+				panic("a defect")
+			}
+			return nil
+		}
+		h.say(alice, "/vm install ubuntu")
+		h.hears(alice, sorry)
+		in := bot.Inbound{Platform: "memory", ID: "left", Kind: bot.Command, By: bob, Where: ops, Text: "/vm install ubuntu", At: now()}
+		h.desk.Triage(h.t.Context(), in)
+		h.stop()
+		time.Sleep(time.Second)
+		h.open()
+		if err := h.desk.Recover(h.t.Context()); err != nil {
+			t.Error(err)
+		}
+		h.hears(bob, sorry)
+		if left, err := h.store.Unhandled(h.t.Context(), "memory"); err != nil || len(left) != 0 {
+			t.Errorf("%d interactions are left over, %v", len(left), err)
+		}
+		defect = false
+		h.say(alice, "/vm install ubuntu")
+		if h.engine.orders != 1 {
+			t.Errorf("%d orders", h.engine.orders)
+		}
+	})
+	inHouse(t, func(h *house) {
+		for _, in := range []bot.Inbound{{Kind: bot.Command, Text: "/vm install"}, {Kind: bot.Complete, Text: "/vm install u"}} {
+			in.By = alice
+			if ack := h.send(in); in.Kind == bot.Command && ack.Whisper == nil {
+				t.Errorf("%+v is answered with %+v", in, ack)
+			}
+		}
+	}, func(c *bot.DeskConfig) { c.Inventory = nil })
+}
+
 func TestDeskAnswers(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.say(alice, "/vm install ubuntu --name web-1")

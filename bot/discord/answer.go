@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -30,15 +29,6 @@ const ephemeral = 1 << 6
 // interaction answers an interaction and has it handled.
 func (r *run) interaction(raw json.RawMessage) {
 	d := r.d
-	var e *event
-	defer func() {
-		if p := recover(); p != nil {
-			d.log.ErrorContext(r.ctx, "answering an interaction panicked", "panic", p, "stack", string(debug.Stack()))
-			if e != nil {
-				r.afterAck(e, bot.Ack{Whisper: &mistaken})
-			}
-		}
-	}()
 	e, err := d.parse(raw)
 	if err != nil {
 		d.log.WarnContext(r.ctx, "dropped an interaction that can't be read", "err", err)
@@ -94,7 +84,7 @@ func (r *run) answer(e *event) {
 	ctx, done := context.WithTimeout(over, triageTime)
 	defer done()
 	triaged := make(chan bot.Ack, 1)
-	go func() { triaged <- r.triage(ctx, e.in) }()
+	go func() { triaged <- r.handler.Triage(ctx, e.in) }()
 	var ack, rest bot.Ack
 	late := false
 	select {
@@ -130,20 +120,6 @@ func (r *run) answer(e *event) {
 	// What is deferred and not answered here is left alone: another bot may be
 	// about to answer it.
 	r.handler.Handle(context.WithValue(r.ctx, answerKey{}, e.answer), e.in)
-}
-
-// mistaken is the answer to who found a fault of ours.
-var mistaken = bot.Card{Title: "That did not work", Tone: bot.Bad, Text: "I made a mistake. It is in my log."}
-
-// triage asks the handler; one that panics must not end the bot.
-func (r *run) triage(ctx context.Context, in bot.Inbound) (ack bot.Ack) {
-	defer func() {
-		if p := recover(); p != nil {
-			r.d.log.ErrorContext(ctx, "triage panicked", "panic", p, "stack", string(debug.Stack()))
-			ack = bot.Ack{Whisper: &mistaken}
-		}
-	}()
-	return r.handler.Triage(ctx, in)
 }
 
 // complete answers with choices, none at the worst: a late answer is worse.

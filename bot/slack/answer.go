@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -77,7 +76,7 @@ func (r *run) answer(acknowledge func(payload any), e *event) {
 	ctx, done := context.WithTimeout(context.WithoutCancel(r.ctx), triageTime)
 	defer done()
 	triaged := make(chan bot.Ack, 1)
-	go func() { triaged <- r.triage(ctx, e.in) }()
+	go func() { triaged <- r.handler.Triage(ctx, e.in) }()
 	var ack bot.Ack
 	late := false
 	select {
@@ -96,31 +95,6 @@ func (r *run) answer(acknowledge func(payload any), e *event) {
 		rest = <-triaged
 	}
 	r.afterAck(e, rest)
-	r.handle(e)
-}
-
-// mistaken is the answer to who found a fault of ours.
-var mistaken = bot.Card{Title: "That did not work", Tone: bot.Bad, Text: "I made a mistake. It is in my log."}
-
-// triage asks the handler; one that panics must not end the bot.
-func (r *run) triage(ctx context.Context, in bot.Inbound) (ack bot.Ack) {
-	defer func() {
-		if p := recover(); p != nil {
-			r.s.log.ErrorContext(ctx, "triage panicked", "panic", p, "stack", string(debug.Stack()))
-			ack = bot.Ack{Whisper: &mistaken}
-		}
-	}()
-	return r.handler.Triage(ctx, in)
-}
-
-// handle has the handler do its work; the same holds for its panics.
-func (r *run) handle(e *event) {
-	defer func() {
-		if p := recover(); p != nil {
-			r.s.log.ErrorContext(r.ctx, "handling an interaction panicked", "panic", p, "stack", string(debug.Stack()))
-			r.afterAck(e, bot.Ack{Whisper: &mistaken})
-		}
-	}()
 	r.handler.Handle(r.ctx, e.in)
 }
 

@@ -330,32 +330,3 @@ func TestTooManySocketsIsNotFatal(t *testing.T) {
 		commands(t, fake, h, 20, 100*time.Millisecond)
 	})
 }
-
-// A panic in what an adapter calls ends neither the bot nor the wait of who
-// caused it.
-func TestPanicsAreAnswered(t *testing.T) {
-	for _, where := range []string{"triage", "handle"} {
-		t.Run(where, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s, fake := inMemory(t, slackfake.Config{}, slack.Config{})
-				h := &bottest.Script{}
-				var once sync.Once
-				fault := func() { once.Do(func() { panic("a fault") }) }
-				if where == "triage" {
-					h.OnTriage = func(context.Context, bot.Inbound) bot.Ack { fault(); return bot.Ack{} }
-				} else {
-					h.OnHandle = func(context.Context, bot.Inbound) { fault() }
-				}
-				running(t, s, fake, 2, h)
-				if _, err := fake.Command(t.Context(), slackfake.Alice, slackfake.Ops, "list", ""); err != nil {
-					t.Fatal(err)
-				}
-				synctest.Wait()
-				if got := fake.Ephemerals(slackfake.Alice); len(got) != 1 || !strings.Contains(got[0].Plain(), "I made a mistake") {
-					t.Errorf("Alice sees %v", got)
-				}
-				commands(t, fake, h, 5, time.Second)
-			})
-		})
-	}
-}
