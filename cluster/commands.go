@@ -92,9 +92,9 @@ func cmdTaskFind(runDir, key string) Cmd {
 	return script(taskFind, "task-find", runDir, key)
 }
 
-func cmdTaskPoll(runDir, key, nonce, bootID string, offset int64, tries, limit int) Cmd {
+func cmdTaskPoll(runDir, key, nonce, bootID string, offset int64, looks, pause, limit int) Cmd {
 	return script(taskLib+taskPoll, "task-poll", runDir, key, nonce, bootID,
-		strconv.FormatInt(offset, 10), strconv.Itoa(tries), strconv.Itoa(limit))
+		strconv.FormatInt(offset, 10), strconv.Itoa(looks), strconv.Itoa(pause), strconv.Itoa(limit))
 }
 
 func cmdTaskInterrupt(runDir, key, nonce, bootID string) Cmd {

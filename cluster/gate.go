@@ -20,7 +20,7 @@ import (
 var commandLines = []string{
 	"sh -c <task-start> task-start RUNDIR KEY NONCE BOOTIDFILE NUMBER TASK <task-run> /run/systemd/system",
 	"sh -c <task-find> task-find RUNDIR KEY",
-	"sh -c <task-poll> task-poll RUNDIR KEY NONCE BOOTIDFILE NUMBER NUMBER NUMBER",
+	"sh -c <task-poll> task-poll RUNDIR KEY NONCE BOOTIDFILE NUMBER NUMBER NUMBER NUMBER",
 	"sh -c <task-interrupt> task-interrupt RUNDIR KEY NONCE BOOTIDFILE",
 	"sh -c <task-forget> task-forget RUNDIR KEY NONCE BOOTIDFILE",
 

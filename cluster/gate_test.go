@@ -55,7 +55,7 @@ func everyCommand() (commands, tasks map[string][]Cmd) {
 	}
 	commands = map[string][]Cmd{
 		"cmdTaskFind":      {cmdTaskFind(cfg.RunDir, "create-1")},
-		"cmdTaskPoll":      {cmdTaskPoll(cfg.RunDir, "k", nonce(), cfg.BootIDFile, 1<<40, pollTries, pollLimit)},
+		"cmdTaskPoll":      {cmdTaskPoll(cfg.RunDir, "k", nonce(), cfg.BootIDFile, 1<<40, pollTime, mostPause, pollLimit)},
 		"cmdTaskInterrupt": {cmdTaskInterrupt(cfg.RunDir, "k", nonce(), cfg.BootIDFile)},
 		"cmdTaskForget":    {cmdTaskForget(cfg.RunDir, "k", nonce(), cfg.BootIDFile)},
 

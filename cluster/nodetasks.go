@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	pollTries  = 30        // looks, a tenth of a second apart, at a task's output in one poll
+	pollTime   = 30        // that one poll waits for output, in tenths of a second
+	mostPause  = 5         // between two looks at a task, in tenths of a second
 	pollLimit  = 256 << 10 // bytes of output in one poll
 	maxPolls   = 4         // at once on a node; other commands need its sessions, too
 	firstPause = 250 * time.Millisecond
@@ -148,6 +149,7 @@ type follower struct {
 	tasks *nodeTasks
 	task  Task
 	read  int64  // output up to here is in our hands
+	quiet int    // since when there was none, in tenths of a second
 	next  int64  // output up to here was handed on as lines
 	part  []byte // what is between the two
 }
@@ -156,7 +158,7 @@ type follower struct {
 func (f *follower) follow(ctx context.Context, yield func(Line, error) bool) error {
 	pause := firstPause
 	for {
-		p, err := f.tasks.poll(ctx, f.task, f.read, pollTries)
+		p, err := f.tasks.poll(ctx, f.task, f.read, pollTime, min(1+f.quiet/10, mostPause))
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -170,6 +172,9 @@ func (f *follower) follow(ctx context.Context, yield func(Line, error) bool) err
 			continue
 		}
 		pause = firstPause
+		if f.quiet += pollTime; len(p.data) > 0 {
+			f.quiet = 0
+		}
 		if p.boot != f.task.Boot {
 			return fmt.Errorf("%s on %s: %w: the node was rebooted", f.task.Key, f.task.Node, ErrTaskLost)
 		}
@@ -230,7 +235,7 @@ func (f *follower) ending(ctx context.Context, p poll) error {
 	// Why it failed stands at the end of the output, which this follower may
 	// have read only in part. Without it the status has to do.
 	why := ""
-	if last, err := f.tasks.poll(ctx, f.task, max(0, f.read-tailBytes), 0); err == nil {
+	if last, err := f.tasks.poll(ctx, f.task, max(0, f.read-tailBytes), 0, 1); err == nil {
 		why = reason(last.data)
 	}
 	return &ExitError{Argv: []string{"task", f.task.Key}, Status: p.code, Stderr: why}
@@ -265,8 +270,10 @@ func (p poll) complete() bool {
 	return p.state != "running" && p.state != "waiting" && len(p.data) < pollLimit
 }
 
-// poll waits up to tries tenths of a second for output from offset on.
-func (ts *nodeTasks) poll(ctx context.Context, t Task, offset int64, tries int) (poll, error) {
+// poll waits for output from offset on, with pauses between its looks, both in
+// tenths of a second. A look costs the node some forks, so that what has been
+// quiet for long is looked at less often.
+func (ts *nodeTasks) poll(ctx context.Context, t Task, offset int64, wait, pause int) (poll, error) {
 	slots := ts.pollSlots(t.Node)
 	select {
 	case slots <- struct{}{}:
@@ -274,7 +281,7 @@ func (ts *nodeTasks) poll(ctx context.Context, t Task, offset int64, tries int) 
 	case <-ctx.Done():
 		return poll{}, context.Cause(ctx)
 	}
-	res, err := ts.run(ctx, t.Node, cmdTaskPoll(ts.cfg.RunDir, t.Key, nonce(), ts.cfg.BootIDFile, offset, tries, pollLimit))
+	res, err := ts.run(ctx, t.Node, cmdTaskPoll(ts.cfg.RunDir, t.Key, nonce(), ts.cfg.BootIDFile, offset, wait/pause, pause, pollLimit))
 	if err != nil {
 		return poll{}, fmt.Errorf("task %s on %s: %w", t.Key, t.Node, err)
 	}

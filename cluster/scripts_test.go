@@ -299,7 +299,7 @@ func TestTaskThatNeverBegan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err := ts.poll(t.Context(), task, 0, 0); err != nil || p.state != "waiting" {
+	if p, err := ts.poll(t.Context(), task, 0, 0, 1); err != nil || p.state != "waiting" {
 		t.Errorf("just started: %+v, %v", p, err)
 	}
 	if err := ts.Forget(t.Context(), task); err == nil {
