@@ -100,12 +100,8 @@ func (s webSettings) check(listen string) []string {
 	return wrong
 }
 
-// clustersPath is what comes before the path of an API that is about one of
-// several clusters.
-const clustersPath = "/clusters/"
-
 // api is everything under /api/ and /sh/: about the first cluster, and below
-// clustersPath about each of several. The policy of the house has roles for its
+// v1.ClustersPath about each of several. The policy of the house has roles for its
 // callers from here on.
 func (h *house) api(cfg access.Config) (http.Handler, error) {
 	gate, err := access.New(cfg)
@@ -119,7 +115,7 @@ func (h *house) api(cfg access.Config) (http.Handler, error) {
 	mux.Handle("/", h.apiOf(h.sites[0], "", gate))
 	if len(h.sites) > 1 {
 		for _, site := range h.sites {
-			path := clustersPath + site.Name
+			path := v1.ClustersPath + site.Name
 			mux.Handle(path+"/", http.StripPrefix(path, h.apiOf(site, site.Name, gate)))
 		}
 	}
@@ -140,7 +136,7 @@ func (h *house) apiOf(site bot.Site, narrow string, gate *access.Gate) http.Hand
 	}
 	mux := http.NewServeMux()
 	mux.Handle(v1.Prefix+"/", v1.New(v1.Config{
-		Engine: engine, Cluster: narrow, Store: h.store, Clerk: clerk, Gate: gate, Clock: h.clock, Log: h.log,
+		Engine: engine, Clusters: h.sites.Names(), Cluster: narrow, Store: h.store, Clerk: clerk, Gate: gate, Clock: h.clock, Log: h.log,
 	}))
 	mux.Handle("/", legacy.New(old))
 	return mux

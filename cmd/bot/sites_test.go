@@ -232,6 +232,7 @@ func TestSites(t *testing.T) {
 	ask("/clusters/berlin/api/v1/jobs", `{"kind":"start","vm":"web"}`, `"text":"start --cluster berlin"`)
 	ask("/clusters/berlin/api/v1/jobs?state=succeeded", "", `{"jobs":[{"id":3,"cluster":"berlin"`)
 	ask("/clusters/tokyo/api/v1/vms", "", "404")
+	ask("/api/v1/clusters", "", `{"name":"taipei","default":true,"api":"/clusters/taipei/api/v1"},{"name":"berlin","default":false,`)
 	ask("/clusters/taipei/api/vm/list?disable=1", "", `"name":"web"`)
 	ask("/api/vm/list?disable=1", "", `"name":"web"`)
 	ask("/clusters/berlin/api/vm/install", `{"os":"debian","version":"12","name":"db","id":190}`, `"vm_id":190`)

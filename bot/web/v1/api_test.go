@@ -234,7 +234,7 @@ type caller struct {
 
 func newCallers(t *testing.T, s *apitest.Site) (ops, alice, guest *caller) {
 	t.Helper()
-	api := v1.New(v1.Config{Engine: s.Engine, Store: s.Store, Clerk: s.Clerk, Gate: s.Gate})
+	api := v1.New(v1.Config{Engine: s.Engine, Clusters: []string{"sim"}, Store: s.Store, Clerk: s.Clerk, Gate: s.Gate})
 	server := httptest.NewServer(api)
 	t.Cleanup(server.Close)
 	spec := describe(t, api)

@@ -76,7 +76,8 @@ func send(s *feed.Stream, id string, ev provision.Event) error {
 	return s.Send(id, string(ev.Kind), data)
 }
 
-// events streams the events of all jobs in commit order: id is the position.
+// events streams the events of all jobs, where the API is about one cluster of
+// the jobs there, in commit order: id is the position.
 // Without a cursor it begins now. "event: reset" says that what was asked for
 // is not kept any more; the stream then goes on from now.
 func (a *API) events(w http.ResponseWriter, r *http.Request, by provision.Actor) error {
@@ -114,13 +115,45 @@ func (a *API) events(w http.ResponseWriter, r *http.Request, by provision.Actor)
 }
 
 func (a *API) follow(ctx context.Context, s *feed.Stream, after provision.Position) error {
+	here := a.jobsHere()
 	for ev, err := range a.Store.Follow(ctx, after) {
 		if err != nil {
 			return err
+		}
+		mine, err := here(ctx, ev)
+		if err != nil {
+			return err
+		}
+		if !mine {
+			continue
 		}
 		if err := send(s, strconv.FormatInt(int64(ev.Pos), 10), ev); err != nil {
 			return err
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// jobsHere tells of one event after the other whether its job is about the
+// API's cluster.
+func (a *API) jobsHere() func(context.Context, provision.Event) (bool, error) {
+	if a.Cluster == "" {
+		return func(context.Context, provision.Event) (bool, error) { return true, nil }
+	}
+	live := map[provision.JobID]bool{}
+	return func(ctx context.Context, ev provision.Event) (bool, error) {
+		mine, known := live[ev.Job]
+		if !known {
+			job, err := a.Store.Job(ctx, ev.Job)
+			if err != nil && provision.KindOf(err) != provision.NotFound { // one that was pruned is nobody's
+				return false, err
+			}
+			mine = job.Order.Cluster == a.Cluster
+			live[ev.Job] = mine
+		}
+		if ev.Kind == provision.JobState && ev.State.Final() {
+			delete(live, ev.Job)
+		}
+		return mine, nil
+	}
 }

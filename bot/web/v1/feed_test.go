@@ -2,6 +2,7 @@ package v1_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"net/http"
@@ -92,4 +93,52 @@ func TestPrunedAndSilent(t *testing.T) {
 	read("id: 8\nevent: step.done\ndata: {")
 	clock.ticks <- struct{}{}
 	read("\n\n: hb\n\n")
+}
+
+// towns is a store with jobs in two clusters, and an event of a job that it does
+// not keep any more.
+type towns struct{ v1.Store }
+
+func (towns) Position(context.Context) (provision.Position, error) { return 0, nil }
+
+func (towns) Job(_ context.Context, id provision.JobID) (provision.Job, error) {
+	town := map[provision.JobID]string{1: "taipei", 2: "berlin"}[id]
+	if town == "" {
+		return provision.Job{}, provision.Errorf(provision.NotFound, "there is no job %d", id)
+	}
+	return provision.Job{ID: id, Order: provision.Order{Cluster: town}}, nil
+}
+
+func (towns) Follow(context.Context, provision.Position) iter.Seq2[provision.Event, error] {
+	return func(yield func(provision.Event, error) bool) {
+		for i, id := range []provision.JobID{1, 2, 3, 2, 1} {
+			if !yield(provision.Event{Job: id, Pos: provision.Position(i + 1), Kind: provision.JobState, State: provision.StateSucceeded}, nil) {
+				return
+			}
+		}
+		yield(provision.Event{}, io.ErrUnexpectedEOF)
+	}
+}
+
+// The events of one cluster are those of its jobs.
+func TestEventsOfACluster(t *testing.T) {
+	gate, err := access.New(access.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for town, want := range map[string]int{"": 5, "taipei": 2, "berlin": 2, "tokyo": 0} {
+		server := httptest.NewServer(v1.New(v1.Config{Store: towns{}, Clerk: anybody{}, Gate: gate, Cluster: town}))
+		defer server.Close()
+		resp, err := http.Get(server.URL + "/api/v1/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err := errors.Join(err, resp.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(body), "event: job.state"); n != want {
+			t.Errorf("%d events of %q, want %d:\n%s", n, town, want, body)
+		}
+	}
 }

@@ -9,6 +9,21 @@ import (
 	"pvebot/provision"
 )
 
+func (a *API) clusters(w http.ResponseWriter, _ *http.Request, by provision.Actor) error {
+	if err := a.Clerk.MaySee(by, "nodes", nil); err != nil {
+		return err
+	}
+	wire := make([]clusterWire, 0, len(a.Clusters))
+	for i, name := range a.Clusters {
+		c := clusterWire{Name: name, Default: i == 0, API: Prefix}
+		if len(a.Clusters) > 1 {
+			c.API = ClustersPath + name + Prefix
+		}
+		wire = append(wire, c)
+	}
+	return answer(w, http.StatusOK, map[string]any{"clusters": wire})
+}
+
 func (a *API) vms(w http.ResponseWriter, r *http.Request, by provision.Actor) error {
 	if err := a.Clerk.MaySee(by, "list", nil); err != nil {
 		return err

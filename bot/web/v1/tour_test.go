@@ -90,7 +90,7 @@ func TestTour(t *testing.T) {
 	ask[provision.Problem](guest, http.StatusForbidden, "GET", "/audit", "")
 	ask[map[string]any](guest, http.StatusOK, "GET", "/vms", "")
 	ask[provision.Problem](guest, http.StatusForbidden, "POST", "/jobs", `{"kind":"stop","vm":"web-1"}`)
-	for _, path := range []string{"/nodes", "/images", "/jobs?state=succeeded&limit=5&before=100", "/vms/101/snapshots", "/audit?vmid=101"} {
+	for _, path := range []string{"/clusters", "/nodes", "/images", "/jobs?state=succeeded&limit=5&before=100", "/vms/101/snapshots", "/audit?vmid=101"} {
 		ask[map[string]any](ops, http.StatusOK, "GET", path, "")
 	}
 

@@ -50,15 +50,20 @@ type Clerk interface {
 	MaySee(by provision.Actor, verb string, vm *provision.VM) error
 }
 
+// ClustersPath and a cluster's name is what comes before the path of an API that
+// is about one of several.
+const ClustersPath = "/clusters/"
+
 // Config is what the API stands on. All but Cluster, Clock and Log must be set.
 type Config struct {
-	Engine  Engine
-	Cluster string // to which lists are narrowed; "": none
-	Store   Store
-	Clerk   Clerk
-	Gate    *access.Gate
-	Clock   cluster.Clock
-	Log     *slog.Logger
+	Engine   Engine
+	Clusters []string // all that people can order in, the one meant by default first
+	Cluster  string   // to which lists are narrowed; "": none
+	Store    Store
+	Clerk    Clerk
+	Gate     *access.Gate
+	Clock    cluster.Clock
+	Log      *slog.Logger
 }
 
 // API is the handler of /api/v1/. It may be used by many goroutines.
@@ -109,6 +114,7 @@ func (a *API) routes() []route {
 		{"GET", "/jobs/{id}/events", a.jobEvents},
 		{"GET", "/events", a.events},
 		{"POST", "/plans", a.plan},
+		{"GET", "/clusters", a.clusters},
 		{"GET", "/vms", a.vms},
 		{"GET", "/vms/{vm}", a.vm},
 		{"GET", "/vms/{vm}/snapshots", a.snapshots},

@@ -57,6 +57,13 @@ func wireEvent(e provision.Event) ([]byte, error) {
 	return json.Marshal(e)
 }
 
+// clusterWire is a cluster, and where the API is about it alone.
+type clusterWire struct {
+	Name    string `json:"name"`
+	Default bool   `json:"default"`
+	API     string `json:"api"`
+}
+
 // vmWire is a VM or container as clients see it.
 type vmWire struct {
 	VMID     int              `json:"vmid"`
