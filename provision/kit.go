@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -30,7 +29,7 @@ type kit struct {
 	clock    cluster.Clock
 
 	view    view
-	placing sync.Mutex // jobs are placed one after the other
+	placing turn // jobs are placed one after the other
 }
 
 func newKit(c Config) *kit {
@@ -42,43 +41,8 @@ func newKit(c Config) *kit {
 	s.ParallelImports = cmp.Or(s.ParallelImports, 2)
 	return &kit{
 		store: c.Store, cluster: c.Cluster, images: c.Images, guests: c.Guests, settings: s, clock: c.Clock,
-		view: view{cluster: c.Cluster, clock: c.Clock},
+		view: view{cluster: c.Cluster, clock: c.Clock, asking: newTurn()}, placing: newTurn(),
 	}
-}
-
-// view keeps the dear /cluster/resources for a few seconds. Concurrent askers
-// share one call.
-type view struct {
-	cluster *cluster.Cluster
-	clock   cluster.Clock
-
-	mu   sync.Mutex
-	at   time.Time
-	have cluster.Resources
-}
-
-// viewAge is how old an answer may be: pvestatd renews it every 10 s anyway.
-const viewAge = 5 * time.Second
-
-func (v *view) resources(ctx context.Context) (cluster.Resources, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if now := v.clock.Now(); v.at.IsZero() || now.Sub(v.at) > viewAge {
-		r, err := v.cluster.Resources(ctx)
-		if err != nil {
-			return cluster.Resources{}, unreachable("the cluster", err)
-		}
-		v.have, v.at = r, now
-	}
-	return v.have, nil
-}
-
-// drop forgets the answer: a job has changed something, and who sees its end
-// shall see that too.
-func (v *view) drop() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.at = time.Time{}
 }
 
 // Resources implements Inventory.

@@ -223,8 +223,10 @@ func (k *kit) choosePlace(ctx context.Context, w *Work) error {
 	if err != nil {
 		return err
 	}
-	k.placing.Lock()
-	defer k.placing.Unlock()
+	if err := k.placing.take(ctx); err != nil {
+		return err
+	}
+	defer k.placing.pass()
 	s, err := k.lookAround(ctx, w.Job().ID)
 	if err != nil {
 		return err
