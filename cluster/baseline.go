@@ -103,7 +103,19 @@ func (b Baseline) Node(name string) (NodeCPU, bool) {
 // microcode, kernel and firmware settings have changed it.
 type cpus struct {
 	mu    sync.Mutex
-	known map[string]knownCPU // by node
+	known map[string]knownCPU // by node; never changed, only replaced
+}
+
+func (c *cpus) get() map[string]knownCPU {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known
+}
+
+func (c *cpus) set(known map[string]knownCPU) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known = known
 }
 
 type knownCPU struct {
@@ -174,13 +186,12 @@ func (c *Cluster) nodeCPUs(ctx context.Context, m Membership) ([]NodeCPU, error)
 			online = append(online, n.Name)
 		}
 	}
-	c.cpus.mu.Lock()
-	defer c.cpus.mu.Unlock()
+	before := c.cpus.get()
 	found := make([]knownCPU, len(online))
 	g, gctx := errgroup.WithContext(ctx)
 	for i, node := range online {
 		g.Go(func() (err error) {
-			found[i], err = c.nodeCPU(gctx, node, m.Version, c.cpus.known[node])
+			found[i], err = c.nodeCPU(gctx, node, m.Version, before[node])
 			return err
 		})
 	}
@@ -191,7 +202,7 @@ func (c *Cluster) nodeCPUs(ctx context.Context, m Membership) ([]NodeCPU, error)
 	for i, node := range online {
 		known[node], nodes[i] = found[i], found[i].cpu
 	}
-	c.cpus.known = known // who left is forgotten
+	c.cpus.set(known) // who left is forgotten
 	return nodes, nil
 }
 

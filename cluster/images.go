@@ -274,9 +274,7 @@ func (c *Cluster) CanImportDownload(ctx context.Context, node string) (bool, err
 	if _, err := c.nodeCPUs(ctx, m); err != nil {
 		return false, err
 	}
-	c.cpus.mu.Lock()
-	defer c.cpus.mu.Unlock()
-	v := pveVersion.FindStringSubmatch(c.cpus.known[node].version)
+	v := pveVersion.FindStringSubmatch(c.cpus.get()[node].version)
 	if v == nil {
 		return false, nil
 	}
