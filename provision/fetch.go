@@ -131,8 +131,35 @@ func (k *kit) imageThere(ctx context.Context, w imageWork, img image.Image) (boo
 }
 
 // downloadImage brings the image onto the node, or onto the storage that all
-// nodes share, once: others who want it meanwhile wait and then find it.
+// nodes share. A place that has filled up since it was chosen is passed over.
 func (k *kit) downloadImage(ctx context.Context, w imageWork, img image.Image) error {
+	err := k.downloadOnce(ctx, w, img)
+	if err == nil || ctx.Err() != nil || w.Facts().Depot == "" {
+		return err
+	}
+	f := w.Facts()
+	head, headErr := k.cluster.Head(ctx, f.Node, img.URL)
+	if headErr != nil {
+		return err
+	}
+	k.view.drop() // it is about the room of this moment
+	d, fullErr := k.depot(ctx, f.Node, img.File(f.Checksum), head.Size)
+	switch {
+	case KindOf(fullErr) == Full:
+		return fullErr
+	case fullErr != nil || d.place == f.Depot:
+		return err
+	}
+	w.Log(ctx, fmt.Sprintf("%s has filled up: %v; going on with %s", f.Depot, err, d.place))
+	if err := w.Learn(ctx, Facts{Depot: d.place}); err != nil {
+		return err
+	}
+	return k.downloadOnce(ctx, w, img)
+}
+
+// downloadOnce downloads the image to where it was chosen to be, once: others who
+// want it meanwhile wait and then find it.
+func (k *kit) downloadOnce(ctx context.Context, w imageWork, img image.Image) error {
 	if there, err := k.imageThere(ctx, w, img); err != nil || there {
 		return err
 	}

@@ -119,6 +119,35 @@ func TestDepot(t *testing.T) {
 	}
 }
 
+// A storage that fills up between the choice and the download is passed over;
+// when there is no other one, people are told that it is full.
+func TestDepotFillsUp(t *testing.T) {
+	for wanted, want := range map[string]string{"": "FOLDER/ubuntu-24.04-", "nfs": "storage nfs on pve1 has 0M free"} {
+		t.Run("storage "+wanted, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, pvesim.Options{})
+			s.settings.ImageStorage = wanted
+			s.engine = s.newEngine()
+			const download = "pvesh create /nodes/pve1/storage/nfs/download-url"
+			s.sim.FailOnce(download, 255, "no space left on device")
+			s.sim.OnCommand(func(r pvesim.Ran) {
+				if strings.HasPrefix(r.String(), download) {
+					s.sim.Fill("nfs", 0)
+				}
+			})
+			s.start()
+			job := s.await(s.mustOrder(provision.Install{OS: "ubuntu", Node: "pve1"}), provision.StateSucceeded, provision.StateFailed)
+			got := job.Facts.Image
+			if job.Problem != nil {
+				got = job.Problem.Say
+			}
+			if want := strings.Replace(want, "FOLDER", s.settings.ImageDir, 1); !strings.HasPrefix(got, want) {
+				t.Errorf("the job %s with %q, want %q...", job.State, got, want)
+			}
+		})
+	}
+}
+
 // An image is looked at again when the last look is old: what did not change
 // costs one question, what did is downloaded beside the old one, and a server
 // that does not answer harms nobody who has an image.
