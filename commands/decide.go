@@ -153,18 +153,26 @@ func (p Policy) gate(q Question) (*provision.Gate, string) {
 	var reasons []string
 	add := func(a Approval, reason string) {
 		reasons = append(reasons, reason)
+		of := a.Of
+		if len(of) == 0 {
+			of = p.masters(q)
+		}
+		if gate != nil {
+			// Who may give both gives one for both.
+			both := slices.DeleteFunc(slices.Clone(gate.Of), func(role string) bool { return !slices.Contains(of, role) })
+			if len(both) > 0 {
+				gate.Of, of = both, both
+			}
+		}
 		if need := max(1, a.Need); gate == nil || need > gate.Need {
 			gate = &provision.Gate{
 				Need:    need,
-				Of:      slices.Clone(a.Of),
+				Of:      slices.Clone(of),
 				Expires: q.Now.Add(a.Expires),
 				SoloOK:  p.SoloAdmin,
 			}
 			if a.Expires <= 0 {
 				gate.Expires = q.Now.Add(DefaultExpiry)
-			}
-			if len(gate.Of) == 0 {
-				gate.Of = p.masters(q)
 			}
 		}
 	}

@@ -247,3 +247,26 @@ func TestGroups(t *testing.T) {
 		t.Errorf("the page's groups are %q", got)
 	}
 }
+
+// An approval that more people may give does not take the place of one that
+// fewer may.
+func TestTheStricterApproval(t *testing.T) {
+	p := labPolicy()
+	wide := Approval{Verbs: []string{"destroy"}, Of: []string{"dev", "ops"}}
+	narrow := Approval{Verbs: []string{"destroy"}, Of: []string{"ops"}}
+	for _, all := range [][]Approval{{narrow, wide}, {wide, narrow}} {
+		p.Approvals = all
+		v := p.Decide(Question{Actor: alice, Verb: "destroy", Target: &Target{Owner: &alice}, Now: noon})
+		if v.Gate == nil || !slices.Equal(v.Gate.Of, []string{"ops"}) {
+			t.Errorf("%+v: the gate is %+v, want one by ops alone", all, v.Gate)
+		}
+	}
+	// So it is with what is over quota.
+	zero := int64(0)
+	p.Approvals = []Approval{{Verbs: []string{"install"}, Of: []string{"dev", "admin"}}}
+	p.Quotas = Quotas{Person: Limits{VMs: &zero}, Over: Approval{Of: []string{"admin"}}}
+	v := p.Decide(Question{Actor: alice, Verb: "install", Wants: Resources{VMs: 1}, Now: noon})
+	if v.Gate == nil || !slices.Equal(v.Gate.Of, []string{"admin"}) {
+		t.Errorf("over quota the gate is %+v, want one by admin", v.Gate)
+	}
+}
