@@ -53,6 +53,13 @@ func (l *lostPosts) add(channel string, job provision.JobID, mark string, since 
 	l.posts[lostKey(channel, job)] = p
 }
 
+// keep remembers what take has forgotten.
+func (l *lostPosts) keep(channel string, job provision.JobID, p lostPost) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.posts[lostKey(channel, job)] = p
+}
+
 func (l *lostPosts) take(channel string, job provision.JobID) (lostPost, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,10 +71,10 @@ func (l *lostPosts) take(channel string, job provision.JobID) (lostPost, bool) {
 // findLost looks for an earlier post of the job whose answer was lost. Without
 // the right to read the channel it finds nothing, and the worst that follows is
 // a second message.
-func (s *Slack) findLost(ctx context.Context, channel string, job provision.JobID) (place, bool) {
+func (s *Slack) findLost(ctx context.Context, channel string, job provision.JobID) (place, lostPost, bool) {
 	p, ok := s.lost.take(channel, job)
 	if !ok {
-		return place{}, false
+		return place{}, p, false
 	}
 	// Slack's clock and ours may differ.
 	oldest := p.since.Add(-5 * time.Minute)
@@ -76,13 +83,13 @@ func (s *Slack) findLost(ctx context.Context, channel string, job provision.JobI
 	})
 	if err != nil {
 		s.log.InfoContext(ctx, "can't look for a post whose answer was lost; posting again", "job", job, "channel", channel, "err", err)
-		return place{}, false
+		return place{}, p, false
 	}
 	for _, m := range h.Messages {
 		mark, _ := m.Metadata.EventPayload["mark"].(string)
 		if m.Metadata.EventType == markType && p.marks[mark] {
-			return place{Channel: channel, TS: m.Timestamp}, true
+			return place{Channel: channel, TS: m.Timestamp}, p, true
 		}
 	}
-	return place{}, false
+	return place{}, p, false
 }

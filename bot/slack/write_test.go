@@ -374,3 +374,24 @@ func TestErrorsDoNotTellResponseURLs(t *testing.T) {
 		}
 	})
 }
+
+// A lost post that was found is not lost again when it can't be edited yet.
+func TestLostPostThatIsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := slackfake.Config{Scopes: []string{"commands", "chat:write", "channels:history"}}
+		s, fake := inMemory(t, cfg, slack.Config{})
+		fake.Break(slackfake.Fault{Method: "chat.postMessage", Lose: true})
+		if _, err := s.Post(t.Context(), at(slackfake.Ops), jobCard(1, "one")); err == nil {
+			t.Fatal("the answer was lost, and Post says nothing")
+		}
+		fake.Break(slackfake.Fault{Method: "chat.update", RetryAfter: time.Second})
+		if _, err := s.Post(t.Context(), at(slackfake.Ops), jobCard(1, "two")); err == nil {
+			t.Fatal("Slack is busy, and Post says nothing")
+		}
+		time.Sleep(2 * time.Second)
+		mustPost(t, s, slackfake.Ops, jobCard(1, "three"))
+		if all := fake.Messages(slackfake.Ops); len(all) != 1 {
+			t.Errorf("%d cards of one job; the first says %q for ever", len(all), all[0].Plain())
+		}
+	})
+}
