@@ -102,6 +102,9 @@ func (r *run) answer(e *event) {
 	case err != nil && code(err) == codeUnknownInteraction:
 		d.note(func(h *Health) { h.LostAcks++ })
 		d.log.WarnContext(ctx, "an interaction died before its answer; nothing is done for it", "id", e.in.ID)
+		if late {
+			<-triaged // until it is stored there is nothing to drop
+		}
 		if h, ok := r.handler.(bot.Dropper); ok {
 			h.Drop(ctx, e.in)
 		}

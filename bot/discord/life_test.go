@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -336,4 +337,43 @@ func TestThreads(t *testing.T) {
 			})
 		})
 	}
+}
+
+// tardy is a handler whose store takes its time.
+type tardy struct {
+	mu  sync.Mutex
+	did []string
+}
+
+func (h *tardy) note(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.did = append(h.did, what)
+}
+
+func (h *tardy) Triage(context.Context, bot.Inbound) bot.Ack {
+	time.Sleep(2 * time.Second)
+	h.note("triaged")
+	return bot.Ack{}
+}
+
+func (h *tardy) Handle(context.Context, bot.Inbound) { h.note("handled") }
+func (h *tardy) Drop(context.Context, bot.Inbound)   { h.note("dropped") }
+
+// An interaction that died while it was being stored is dropped once it is.
+func TestDeadInteractionIsDroppedWhenItIsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, fake := inMemory(t, discordfake.Config{}, discord.Config{})
+		h := &tardy{}
+		stop := running(t, d, fake, h)
+		fake.Break(discordfake.Fault{Path: "/callback", Status: 404, Code: 10062})
+		if _, err := fake.Command(t.Context(), discordfake.Alice, discordfake.Ops, "install", opt("os", "ubuntu")); !errors.Is(err, discordfake.ErrTimeout) {
+			t.Error(err)
+		}
+		time.Sleep(10 * time.Second)
+		stop()
+		if want := []string{"triaged", "dropped"}; !slices.Equal(h.did, want) {
+			t.Errorf("it was %q, want %q", h.did, want)
+		}
+	})
 }
