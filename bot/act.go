@@ -129,7 +129,10 @@ func (d counter) order(ctx context.Context, in Inbound, req commands.Request) er
 	drafts, err := d.clerk.Orders(ctx, d.asker(in), req)
 	if err != nil {
 		// What was ordered before its bot died may stand in its own way by now.
-		jobs := d.ordered(ctx, in, req)
+		jobs, lookErr := d.clerk.Ordered(ctx, d.asker(in), req)
+		if lookErr != nil {
+			d.log.WarnContext(ctx, "can't look for what was ordered", "platform", in.Platform, "id", in.ID, "err", lookErr)
+		}
 		for _, job := range jobs {
 			d.post(ctx, in, job)
 		}
@@ -149,21 +152,6 @@ func (d counter) order(ctx context.Context, in Inbound, req commands.Request) er
 		d.post(ctx, in, job)
 	}
 	return nil
-}
-
-// ordered are the jobs that in has led to already.
-func (d *Desk) ordered(ctx context.Context, in Inbound, req commands.Request) []provision.Job {
-	keys := []string{d.asker(in).Key}
-	if install, ok := req.(commands.Install); ok {
-		for i := range install.Count {
-			keys = append(keys, keyOf(keys[0], i))
-		}
-	}
-	jobs, err := d.store.Jobs(ctx, provision.Filter{Keys: keys})
-	if err != nil {
-		d.log.WarnContext(ctx, "can't look for what was ordered", "platform", in.Platform, "id", in.ID, "err", err)
-	}
-	return jobs
 }
 
 // plan shows what req would do.

@@ -433,3 +433,24 @@ func TestAttacks(t *testing.T) {
 		})
 	}
 }
+
+// Who may drain onto some nodes only, may so by whatever way they order it.
+func TestDrainOfProgramsMindsTheNodes(t *testing.T) {
+	inHouse(t, func(h *house) {
+		p := commands.Policy{Roles: []commands.Role{{
+			Name: "ops", People: []commands.Member{{Platform: "memory", ID: "U1"}},
+			Allow: []commands.Rule{{Verbs: []string{"drain"}, Scope: commands.ScopeAll, Nodes: []string{"pve1"}}},
+		}}}
+		c := &bot.Clerk{Engine: h.engine, Store: h.store, Policy: p}
+		a := bot.Asker{By: alice, Key: "k", Sure: true}
+		if _, err := c.Orders(h.t.Context(), a, commands.Drain{Node: "pve1"}); provision.KindOf(err) != provision.Denied {
+			t.Errorf("by a line: %v, want it denied: the VMs would go to pve2", err)
+		}
+		if d, err := c.OrderOf(h.t.Context(), a, provision.Drain{Node: "pve1"}, "drain"); provision.KindOf(err) != provision.Denied {
+			t.Errorf("by a spec: %+v, %v, want it denied", d.Order.Spec, err)
+		}
+		if _, _, err := c.PlanOf(h.t.Context(), a, provision.Drain{Node: "pve1"}, "drain"); provision.KindOf(err) != provision.Denied {
+			t.Errorf("a plan by a spec: %v, want it denied", err)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,12 +57,14 @@ type Clerk struct {
 	cluster string // that Engine is for; "" when nobody needs to know
 }
 
-func (c *Clerk) now() time.Time {
+func (c *Clerk) clock() cluster.Clock {
 	if c.Clock == nil {
-		return cluster.SystemClock{}.Now()
+		return cluster.SystemClock{}
 	}
-	return c.Clock.Now()
+	return c.Clock
 }
+
+func (c *Clerk) now() time.Time { return c.clock().Now() }
 
 func (c *Clerk) log() *slog.Logger {
 	if c.Log == nil {
@@ -124,9 +127,13 @@ func (c *Clerk) OrderOf(ctx context.Context, a Asker, spec provision.Spec, text 
 }
 
 // wanted is the matter of a spec that somebody orders. An install is completed
-// first: what it takes counts.
+// first: what it takes counts. Where the VMs of a drain go is not for the asker
+// to say, and counts as well.
 func (c *Clerk) wanted(ctx context.Context, a Asker, spec provision.Spec) (matter, error) {
-	if _, ok := spec.(provision.Install); ok {
+	switch s := spec.(type) {
+	case provision.Drain:
+		return c.matter(ctx, a, commands.Drain{Node: s.Node})
+	case provision.Install:
 		ready, err := c.Engine.Prepare(ctx, spec)
 		if err != nil {
 			return matter{}, err
@@ -167,6 +174,27 @@ func (c *Clerk) decide(ctx context.Context, a Asker, m matter, text string) (com
 type Draft struct {
 	Order provision.Order
 	Rule  string
+
+	asker Asker
+}
+
+// Ordered are the jobs that a has led to already by this key, oldest first: what
+// somebody ordered once, and asks for again, may stand in its own way by now.
+// req is nil where the order was a spec.
+func (c *Clerk) Ordered(ctx context.Context, a Asker, req commands.Request) ([]provision.Job, error) {
+	keys := []string{a.Key}
+	if req != nil {
+		what, _ := commands.Site(req)
+		if install, ok := what.(commands.Install); ok {
+			for i := range install.Count {
+				keys = append(keys, keyOf(a.Key, i))
+			}
+		}
+	}
+	jobs, err := c.Store.Jobs(ctx, provision.Filter{Keys: keys})
+	jobs = slices.DeleteFunc(jobs, func(job provision.Job) bool { return !job.Order.By.Same(a.By) })
+	slices.Reverse(jobs)
+	return jobs, err
 }
 
 // installs makes the orders for Count VMs. All are checked before the first
@@ -229,7 +257,7 @@ func (c *Clerk) draft(ctx context.Context, a Asker, m matter, text string, v com
 		}
 		o.Gate.Plan, o.Gate.Digest = &p, p.Digest
 	}
-	return Draft{Order: o, Rule: v.Rule}, nil
+	return Draft{Order: o, Rule: v.Rule, asker: a}, nil
 }
 
 // irrevocable says why people confirm what they ordered, "" when they don't.
@@ -255,11 +283,22 @@ func refusal(p provision.Plan) error {
 	return provision.Errorf(provision.Conflict, "can't %s: %s", p.Title, strings.Join(p.Blockers, "; "))
 }
 
-// Submit hands a draft in.
+// Submit hands a draft in. One that counts for quotas is counted again: others
+// may have taken something since it was made, and then it waits at a gate.
 func (c *Clerk) Submit(ctx context.Context, d Draft) (provision.Job, error) {
 	c, err := c.at(d.Order.Cluster)
 	if err != nil {
 		return provision.Job{}, err
+	}
+	if d.Order.Gate == nil && counts(d.Order.Spec) {
+		done, err := c.counting(ctx)
+		if err != nil {
+			return provision.Job{}, err
+		}
+		defer done()
+		if d, err = c.recount(ctx, d); err != nil {
+			return provision.Job{}, err
+		}
 	}
 	job, err := c.Engine.Submit(ctx, d.Order)
 	row := provision.AuditRow{By: d.Order.By, What: "ordered", Rule: d.Rule, Text: d.Order.Text}

@@ -226,6 +226,17 @@ func (c *Clerk) Resolve(ctx context.Context, a Asker, id provision.JobID, do pro
 	if err != nil {
 		return job, err
 	}
+	if do == provision.Retry && job.State == provision.StateFailed && job.Order.Gate == nil && counts(job.Order.Spec) {
+		done, err := c.counting(ctx)
+		if err != nil {
+			return job, err
+		}
+		defer done()
+		if err := c.stillFits(ctx, a, job); err != nil {
+			c.noteJob(ctx, provision.AuditRow{By: a.By, What: "refused", Rule: rule, Text: string(do), Result: said(err)}, job)
+			return job, err
+		}
+	}
 	after, err := c.Engine.Resolve(ctx, provision.Resolution{Job: id, By: a.By, Do: do})
 	row := provision.AuditRow{By: a.By, What: "resolved", Rule: rule, Text: string(do), Result: said(err)}
 	if err != nil {

@@ -171,12 +171,16 @@ func TestDeskQuotas(t *testing.T) {
 		// Job 1 is not a VM yet, and counts.
 		waits("/vm install ubuntu", "this makes 3")
 		waits("/vm clone web-1", "this makes 3")
+		ends := func() { h.store.add(h.job().ID, with(begun, state(provision.StateSucceeded))...) }
 		waits("/vm set web-1 --ram 4G", "")
+		ends()
 		waits("/vm set web-1 --ram 14G", "this makes 16G")
 		waits("/vm set web-1 --cpu 64", "") // there is no quota of cores
+		ends()
 		waits("/vm adopt 103", "this makes 3")
 		// bob's VM counts as bob's, whoever changes it.
 		waits("/vm set web-2 --ram 12G", "")
+		ends()
 		waits("/vm set web-2 --ram 13G", "this makes 13G")
 	}, func(c *bot.DeskConfig) { c.Policy = quotaPolicy() })
 }

@@ -2,6 +2,8 @@ package bot
 
 import (
 	"context"
+	"crypto/rand"
+	"time"
 
 	"pvebot/commands"
 	"pvebot/provision"
@@ -19,19 +21,82 @@ func (c *Clerk) count(ctx context.Context, q *commands.Question, spec provision.
 			return nil // nobody's quota
 		}
 		owner = *vm.Owner
-		if s.Cores != 0 {
-			q.Wants.Cores = int64(s.Cores - vm.Cores)
-		}
-		if s.MemoryMB != 0 {
-			q.Wants.MemoryMB = int64(s.MemoryMB - vm.MemoryMB)
-		}
-		q.Wants.DiskMB = s.GrowMB
+		q.Wants = growth(s, vm)
 	default:
 		return nil
 	}
 	var err error
 	q.Usage, err = c.usage(ctx, owner)
 	return err
+}
+
+// counts reports whether what spec takes counts for quotas.
+func counts(spec provision.Spec) bool {
+	switch spec.(type) {
+	case provision.Install, provision.Clone, provision.Adopt, provision.Set:
+		return true
+	}
+	return false
+}
+
+const (
+	countingTTL   = 10 * time.Second // of one that died meanwhile
+	countingPause = 20 * time.Millisecond
+)
+
+// counting is for one at a time, of all bots on the store: until done, nobody
+// else hands in anything in this cluster that counts for quotas.
+func (c *Clerk) counting(ctx context.Context) (done func(), err error) {
+	role, owner := "quota/"+c.cluster, rand.Text()
+	wait, cancel := context.WithTimeout(ctx, countingTTL)
+	defer cancel()
+	for {
+		mine, err := c.Store.Lead(ctx, role, owner, countingTTL)
+		if err != nil {
+			return nil, err
+		}
+		if mine {
+			break
+		}
+		if c.clock().Sleep(wait, countingPause) != nil {
+			return nil, provision.Errorf(provision.Busy, "too many order at the same time; try again in a moment")
+		}
+	}
+	return func() {
+		if err := c.Store.Resign(context.WithoutCancel(ctx), role, owner); err != nil {
+			c.log().WarnContext(ctx, "others who order have to wait", "for", countingTTL, "err", err)
+		}
+	}, nil
+}
+
+// recount is d with the gate that it needs by now.
+func (c *Clerk) recount(ctx context.Context, d Draft) (Draft, error) {
+	m, err := c.ofSpec(ctx, d.asker, d.Order.Spec)
+	if err != nil {
+		return d, err
+	}
+	v := c.Policy.Decide(m.q)
+	if !v.Allow || v.Gate == nil {
+		return d, nil // it was allowed when it was made
+	}
+	return c.draft(ctx, d.asker, m, d.Order.Text, v)
+}
+
+// stillFits reports why a job that failed can't be tried again: it holds nothing
+// any more, and what it takes would need an approval that it did not have. Who
+// tries what somebody else ordered answers for it.
+func (c *Clerk) stillFits(ctx context.Context, a Asker, job provision.Job) error {
+	if !a.By.Same(job.Order.By) {
+		return nil
+	}
+	m, err := c.ofSpec(ctx, a, job.Order.Spec)
+	if err != nil {
+		return err
+	}
+	if v := c.Policy.Decide(m.q); v.Allow && v.Gate != nil {
+		return &provision.Error{Kind: provision.Denied, Say: "it needs an approval by now: " + v.Gate.Reason, Try: "order it anew"}
+	}
+	return nil
 }
 
 // usage is what VMs with an owner take, and those that are being made: in one
@@ -73,9 +138,30 @@ func (c *Clerk) usage(ctx context.Context, person provision.Actor) (commands.Usa
 		case provision.Clone:
 			vm := byID[s.VM.VMID]
 			add(job.Order.By, sizeOf(vm.Cores, vm.MemoryMB, vm.DiskMB))
+		case provision.Adopt:
+			if vm := byID[s.VM.VMID]; vm.Owner == nil {
+				add(job.Order.By, sizeOf(vm.Cores, vm.MemoryMB, vm.DiskMB))
+			}
+		case provision.Set:
+			if vm := byID[s.VM.VMID]; vm.Owner != nil {
+				g := growth(s, vm) // what shrinks is there until it is done
+				add(*vm.Owner, commands.Resources{Cores: max(0, g.Cores), MemoryMB: max(0, g.MemoryMB), DiskMB: g.DiskMB})
+			}
 		}
 	}
 	return u, nil
+}
+
+// growth is what a VM takes more when s is done.
+func growth(s provision.Set, vm provision.VM) commands.Resources {
+	r := commands.Resources{DiskMB: s.GrowMB}
+	if s.Cores != 0 {
+		r.Cores = int64(s.Cores - vm.Cores)
+	}
+	if s.MemoryMB != 0 {
+		r.MemoryMB = int64(s.MemoryMB - vm.MemoryMB)
+	}
+	return r
 }
 
 func sizeOf(cores, memoryMB int, diskMB int64) commands.Resources {
