@@ -71,6 +71,12 @@ func (c *Clerk) Place(ctx context.Context, o Order) (provision.Job, error) {
 	return c.submit(ctx, draft)
 }
 
+// Ordered are the jobs that by has ordered with this key already, oldest first;
+// req is nil where the order was no line.
+func (c *Clerk) Ordered(ctx context.Context, by provision.Actor, req commands.Request, key string) ([]provision.Job, error) {
+	return c.clerk.Ordered(ctx, c.asker(by, key), req)
+}
+
 // PlaceLine makes jobs of what a line of chat asks for: one, but for an install
 // of several VMs. When the error is about a later one, the first ones are
 // there.

@@ -135,7 +135,11 @@ func (a *API) order(w http.ResponseWriter, r *http.Request, by provision.Actor) 
 	}
 	jobs, err := a.place(r, by, b, key)
 	if err != nil && len(jobs) == 0 {
-		return err
+		// What this key has ordered may stand in its own way by now.
+		if jobs = a.ordered(r, by, b, key); len(jobs) == 0 {
+			return err
+		}
+		err = nil
 	}
 	var out struct {
 		Jobs    []jobWire `json:"jobs"`
@@ -150,6 +154,19 @@ func (a *API) order(w http.ResponseWriter, r *http.Request, by provision.Actor) 
 	}
 	w.Header().Set("Location", Prefix+"/jobs/"+out.Jobs[0].ID.String())
 	return answer(w, http.StatusAccepted, out)
+}
+
+// ordered are the jobs that b with this key has led to already.
+func (a *API) ordered(r *http.Request, by provision.Actor, b orderBody, key string) []provision.Job {
+	req, err := b.request()
+	if err != nil {
+		return nil
+	}
+	jobs, err := a.Clerk.Ordered(r.Context(), by, req, key)
+	if err != nil {
+		a.Log.WarnContext(r.Context(), "api: can't look for what was ordered", "by", by.Key(), "err", err)
+	}
+	return jobs
 }
 
 // place makes jobs of b. When the error is about a later one, the first ones

@@ -10,6 +10,7 @@ import (
 
 	"pvebot/bot/web/apitest"
 	v1 "pvebot/bot/web/v1"
+	"pvebot/commands"
 	"pvebot/provision"
 )
 
@@ -293,5 +294,53 @@ func TestTrust(t *testing.T) {
 	}
 	if again, _ := alice.await(alice.order(`{"kind":"reboot","vm":"web-1"}`).ID); again.State != provision.StateSucceeded {
 		t.Errorf("the reboot is %+v: %+v", again, again.Err)
+	}
+}
+
+// Who may look at their own only, is shown that: as in a chat.
+func TestAuditOfOnesOwn(t *testing.T) {
+	o := callers()
+	o.Idle = true
+	o.Policy.Roles[1].Allow = []commands.Rule{{Verbs: []string{commands.AllVerbs}, Scope: commands.ScopeOwn}}
+	s := apitest.Start(t, o)
+	ops, alice, _ := newCallers(t, s)
+	ops.order(`{"kind":"snapshot","vm":"gitlab","spec":{"name":"secret-merger"}}`)
+	alice.order(`{"line":"/vm install ubuntu --name web-1"}`)
+	type log struct{ Rows []provision.AuditRow }
+	for _, row := range ask[log](alice, http.StatusOK, "GET", "/audit", "").Rows {
+		if row.By.Key() != "http/alice" {
+			t.Errorf("alice is shown what %s did: %s", row.By.Key(), row.Verb)
+		}
+	}
+	if len(ask[log](alice, http.StatusOK, "GET", "/audit?by=http/alice", "").Rows) == 0 {
+		t.Error("alice does not see what she did herself")
+	}
+	ask[provision.Problem](alice, http.StatusForbidden, "GET", "/audit?by=http/ops", "")
+	if n := len(ask[log](ops, http.StatusOK, "GET", "/audit", "").Rows); n != 2 {
+		t.Errorf("ops sees %d rows, want both", n)
+	}
+}
+
+// Orders with the same key are one order, also when the first one is done.
+func TestSameKeyLater(t *testing.T) {
+	s := apitest.Start(t, callers())
+	_, alice, _ := newCallers(t, s)
+	for key, body := range map[string]string{
+		"spec": `{"kind":"install","spec":{"os":"ubuntu","name":"web-1","vmid":190}}`,
+		"line": `{"line":"/vm install ubuntu --name web-2 --id 191"}`,
+	} {
+		first := alice.order(body, "Idempotency-Key", key)
+		if done, _ := alice.await(first.ID); done.State != provision.StateSucceeded {
+			t.Fatalf("%s: %+v", body, done.Err)
+		}
+		status, text, _ := alice.do("POST", "/jobs", body, "Idempotency-Key", key)
+		if status != http.StatusAccepted {
+			t.Errorf("%s, sent again, is answered with %d %s", body, status, text)
+		}
+	}
+	gone := alice.order(`{"kind":"destroy","vm":"190"}`, "Idempotency-Key", "gone")
+	alice.await(gone.ID)
+	if status, text, _ := alice.do("POST", "/jobs", `{"kind":"destroy","vm":"190"}`, "Idempotency-Key", "gone"); status != http.StatusAccepted {
+		t.Errorf("a destroy, sent again, is answered with %d %s", status, text)
 	}
 }

@@ -42,6 +42,7 @@ type Store interface {
 type Clerk interface {
 	Place(ctx context.Context, o orders.Order) (provision.Job, error)
 	PlaceLine(ctx context.Context, by provision.Actor, req commands.Request, key string) ([]provision.Job, error)
+	Ordered(ctx context.Context, by provision.Actor, req commands.Request, key string) ([]provision.Job, error)
 	Preview(ctx context.Context, by provision.Actor, spec provision.Spec, text string) (provision.Plan, commands.Verdict, error)
 	PreviewLine(ctx context.Context, by provision.Actor, req commands.Request) (provision.Plan, commands.Verdict, error)
 	Cancel(ctx context.Context, by provision.Actor, id provision.JobID) (provision.Job, error)
