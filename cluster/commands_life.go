@@ -33,6 +33,7 @@ func cmdSet(vmid int, o Options) Cmd {
 	option("--name", o.Name)
 	option("--ipconfig0", o.IPConfig)
 	option("--description", o.Description)
+	option("--delete", o.Delete)
 	return changes(qm("set", vmid, args...))
 }
 

@@ -53,6 +53,7 @@ type Options struct {
 	Name        string // DNS name
 	IPConfig    string // of net0
 	Description string
+	Delete      string // names of options that shall go, with commas between them
 }
 
 func (o Options) check() error {
@@ -72,8 +73,13 @@ func (o Options) check() error {
 	if strings.HasPrefix(o.Description, "-") {
 		errs = append(errs, fmt.Errorf("%w: the description begins like an option", ErrNotStarted))
 	}
+	if o.Delete != "" {
+		errs = append(errs, checkName("list of options", optionNames, o.Delete))
+	}
 	return errors.Join(errs...)
 }
+
+var optionNames = regexp.MustCompile(`^[a-z0-9]+(,[a-z0-9]+)*$`)
 
 // SetOptions changes a VM's configuration. PVE: of a running VM, what can't be
 // changed on the fly waits for its next start.
