@@ -41,9 +41,15 @@ func (k *kit) prepareDrain(ctx context.Context, s Drain) (Spec, error) {
 	if err := usableNode(r, s.Node); err != nil {
 		return nil, err
 	}
+	flight, err := k.inFlight(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
 	left := map[string]int64{}
 	for _, n := range r.Nodes {
-		if n.Name != s.Node && n.Status == "online" {
+		leaving := slices.ContainsFunc(flight, func(j Job) bool { d, ok := j.Order.Spec.(Drain); return ok && d.Node == n.Name })
+		ours := slices.Contains(k.cluster.Nodes().Names(), n.Name)
+		if n.Name != s.Node && n.Status == "online" && n.HAState != "maintenance" && ours && !leaving {
 			left[n.Name] = n.MaxMem - n.Mem
 		}
 	}
@@ -141,8 +147,9 @@ func (k *kit) previewDrain(ctx context.Context, s Drain) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
+	p.Warnings = append(p.Warnings, together(looks)...)
 	for i, m := range s.Moves {
-		one := looks[i]
+		one := looks[i].plan(ctx)
 		p.Lines = append(p.Lines, fmt.Sprintf("%s: %s", m.VM, one.Verdict))
 		for _, w := range one.Warnings {
 			p.Warnings = append(p.Warnings, m.VM.String()+": "+w)
@@ -159,17 +166,34 @@ func (k *kit) previewDrain(ctx context.Context, s Drain) (Plan, error) {
 
 // previewMoves looks at some migrations, a few at once: each look takes PVE
 // seconds.
-func (k *kit) previewMoves(ctx context.Context, moves []Migrate) ([]Plan, error) {
-	plans := make([]Plan, len(moves))
+func (k *kit) previewMoves(ctx context.Context, moves []Migrate) ([]*flightCheck, error) {
+	looks := make([]*flightCheck, len(moves))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	for i, m := range moves {
 		g.Go(func() (err error) {
-			plans[i], err = k.previewMigrate(ctx, m)
+			looks[i], err = k.preflight(ctx, m)
 			return err
 		})
 	}
-	return plans, g.Wait()
+	return looks, g.Wait()
+}
+
+// together says which nodes have room for each of the VMs that run, and not for
+// all of them.
+func together(looks []*flightCheck) (warnings []string) {
+	need, free := map[string]int64{}, map[string]int64{}
+	for _, f := range looks {
+		if f.online {
+			need[f.s.To], free[f.s.To] = need[f.s.To]+f.memory(), f.freeMemory()
+		}
+	}
+	for _, node := range slices.Sorted(maps.Keys(need)) {
+		if need[node] > free[node] {
+			warnings = append(warnings, fmt.Sprintf("%s has %s of memory free, what goes there needs %s", node, size(free[node]>>20), size(need[node]>>20)))
+		}
+	}
+	return warnings
 }
 
 // stayers are the guests of a node that a drain leaves: containers, and
