@@ -65,7 +65,7 @@ func (k *kit) act(ctx context.Context, w *Work, key, doing string, start func(ct
 	if err != nil {
 		return err
 	}
-	key = fmt.Sprintf("%s-%s-%d", key, cmp.Or(ref.UUID, "vm"), w.Job().ID)
+	key = actKey(key, ref, w)
 	task, err := k.cluster.Tasks().Find(ctx, ref.Node, key)
 	switch {
 	case err == nil && w.resumed:
@@ -91,6 +91,32 @@ func (k *kit) act(ctx context.Context, w *Work, key, doing string, start func(ct
 		}
 		return k.watch(ctx, w, task)
 	})
+}
+
+func actKey(key string, ref VMRef, w *Work) string {
+	return fmt.Sprintf("%s-%s-%d", key, cmp.Or(ref.UUID, "vm"), w.Job().ID)
+}
+
+// awaitAct waits for the end of an act that may still run, whatever becomes of
+// it: for who undoes it.
+func (k *kit) awaitAct(ctx context.Context, w *Work, key string) error {
+	ref, _, err := k.meant(ctx, w)
+	if err != nil {
+		return err
+	}
+	task, err := k.cluster.Tasks().Find(ctx, ref.Node, actKey(key, ref, w))
+	if errors.Is(err, cluster.ErrNoTask) {
+		return nil
+	}
+	if err != nil {
+		return unreachable("node "+ref.Node, err)
+	}
+	for _, err := range k.cluster.Tasks().Follow(ctx, task, 0) {
+		if ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // watch follows a task to its end; what it says goes to the job's thread.

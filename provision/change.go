@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"pvebot/cluster"
 )
@@ -51,7 +52,7 @@ func (k *kit) readSize(ctx context.Context, w *Work) error {
 // option is a number of a VM's configuration, or what PVE takes for it when it
 // is not set.
 func option(c cluster.VMConfig, name string, fallback int) int {
-	n, err := strconv.Atoi(c.Options[name])
+	n, err := strconv.Atoi(strings.TrimPrefix(c.Options[name], "current=")) // PVE: memory may be a property string
 	if err != nil {
 		return fallback
 	}

@@ -141,8 +141,8 @@ func isClone(c cluster.VMConfig, job Job) bool {
 	return job.Facts.UUID != "" && slices.Contains(strings.Split(c.Description, "\n"), cloneStamp(job.ID, job.Facts))
 }
 
-// removeClone undoes a clone. Its description is written before its disks are
-// copied, so that even a half one carries the stamp.
+// removeClone undoes a clone. PVE: until its first disk is copied the conf file
+// holds nothing but a lock, so that such a torso is ours only if our clone began.
 func (k *kit) removeClone(ctx context.Context, w *Work) error {
 	f := w.Facts()
 	if f.Attempt == 0 {
@@ -153,25 +153,36 @@ func (k *kit) removeClone(ctx context.Context, w *Work) error {
 	if err != nil && !errors.Is(err, cluster.ErrNoTask) {
 		return unreachable("node "+f.Node, err)
 	}
-	if err == nil {
+	began, sure := false, err == nil
+	if sure {
+		began = true
 		for _, err := range tasks.Follow(ctx, task, 0) {
 			if ctx.Err() != nil {
 				return err
 			}
+			began = !cluster.IsExists(err)
 		}
+	} else if began, err = k.begunSince(ctx, w, f.Node, w.Job().Order.Spec.(Clone).VM.VMID, "qmclone"); err != nil { // PVE: about the source
+		return err
 	}
 	c, err := k.cluster.VMConfig(ctx, f.Node, f.VMID)
+	torso := err == nil && c.Lock() == "clone" && c.UUID() == ""
 	switch {
 	case errors.Is(err, cluster.ErrNoVM):
 	case err != nil:
 		return unreachable("node "+f.Node, err)
-	case !isClone(c, w.Job()):
+	case torso && !began && !sure:
+		return begunBySomebody(f.VMID, f.Node)
+	case !isClone(c, w.Job()) && !(torso && began):
 		w.Log(ctx, fmt.Sprintf("VM %d is not the clone of this job; it stays", f.VMID))
 		return nil
 	default:
 		if err := k.cluster.Destroy(ctx, f.Node, f.VMID, cluster.DestroyOptions{SkipLock: c.Lock() == "clone"}); err != nil {
 			return failed(fmt.Sprintf("removing VM %d", f.VMID), f.Node, err)
 		}
+	}
+	if err := k.freeVolumes(ctx, w, f); err != nil {
+		return err
 	}
 	if task.Key == "" {
 		return nil
@@ -182,11 +193,11 @@ func (k *kit) removeClone(ctx context.Context, w *Work) error {
 // setUpClone gives the clone its own address.
 func (k *kit) setUpClone(ctx context.Context, w *Work) error {
 	f := w.Facts()
-	there, err := k.cloned(ctx, w)
+	c, err := k.config(ctx, f.Node, f.VMID)
 	if err != nil {
-		return unreachable("node "+f.Node, err)
+		return err
 	}
-	if !there {
+	if c.Lock() != "" || !isClone(c, w.Job()) {
 		return Errorf(Failed, "VM %d on %s is not the clone that this job made", f.VMID, f.Node)
 	}
 	if f.Fixed {
@@ -194,9 +205,26 @@ func (k *kit) setUpClone(ctx context.Context, w *Work) error {
 		return nil
 	}
 	w.Result("%s", f.IP)
+	others := otherAddresses(c)
+	if len(others) > 0 {
+		w.Result("%s; its other interfaces have no address yet: %s", f.IP, strings.Join(others, ", "))
+	}
 	return failed("setting up the clone", f.Node, k.cluster.SetOptions(ctx, f.Node, f.VMID, cluster.Options{
 		IPConfig: k.settings.networkOf(f.VMID).ipConfig(f.VMID, f.IP),
+		Delete:   strings.Join(others, ","),
 	}))
+}
+
+// otherAddresses are the options that give an interface beside the first one a
+// static address. PVE: a clone has those of its source.
+func otherAddresses(c cluster.VMConfig) (names []string) {
+	for name, value := range c.Options {
+		if strings.HasPrefix(name, "ipconfig") && name != "ipconfig0" && strings.Contains(value, "/") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // tellClone records who owns the clone.

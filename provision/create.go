@@ -268,12 +268,16 @@ func (k *kit) awaitCreate(ctx context.Context, w *Work, f Facts) (began, sure bo
 // createdSince tells from PVE's own task log whether the VMID was created
 // since the job's create began. Node clocks may be off by a minute.
 func (k *kit) createdSince(ctx context.Context, w *Work, f Facts) (bool, error) {
-	at, err := k.cluster.LastTask(ctx, f.Node, f.VMID, "qmcreate")
-	if f.Template > 0 && err == nil {
-		at, err = k.cluster.LastTask(ctx, f.Node, f.Template, "qmclone") // PVE: about the source
+	if f.Template > 0 {
+		return k.begunSince(ctx, w, f.Node, f.Template, "qmclone") // PVE: about the source
 	}
+	return k.begunSince(ctx, w, f.Node, f.VMID, "qmcreate")
+}
+
+func (k *kit) begunSince(ctx context.Context, w *Work, node string, vmid int, kind string) (bool, error) {
+	at, err := k.cluster.LastTask(ctx, node, vmid, kind)
 	if err != nil {
-		return false, unreachable("node "+f.Node, err)
+		return false, unreachable("node "+node, err)
 	}
 	job := w.Job()
 	return at.After(job.Step(w.step).Started.Add(-time.Minute)), nil
@@ -291,10 +295,7 @@ func (k *kit) destroyOwn(ctx context.Context, w *Work, g cluster.Guest, began, s
 	if !ours(c, w.Job()) && !(clone && stamped(c, w.Job())) && !(torso && began) {
 		switch {
 		case torso && !sure:
-			return &Error{
-				Kind: Conflict, Say: fmt.Sprintf("VM %d on %s was begun by somebody, and this job can't tell whether by it", g.VMID, g.Node),
-				Try: fmt.Sprintf("look at it; qm destroy %d --skiplock on %s removes it", g.VMID, g.Node),
-			}
+			return begunBySomebody(g.VMID, g.Node)
 		case !began:
 			return nil // somebody else's, which is why our create failed
 		}
@@ -302,6 +303,13 @@ func (k *kit) destroyOwn(ctx context.Context, w *Work, g cluster.Guest, began, s
 	}
 	w.Result("VM %d removed", g.VMID)
 	return k.cluster.Destroy(ctx, g.Node, g.VMID, cluster.DestroyOptions{SkipLock: c.Lock() == "create" || c.Lock() == "clone"})
+}
+
+func begunBySomebody(vmid int, node string) error {
+	return &Error{
+		Kind: Conflict, Say: fmt.Sprintf("VM %d on %s was begun by somebody, and this job can't tell whether by it", vmid, node),
+		Try: fmt.Sprintf("look at it; qm destroy %d --skiplock on %s removes it", vmid, node),
+	}
 }
 
 // freeVolumes removes what a create that died left on the storage. The VMID

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"pvebot/cluster"
 	"pvebot/cluster/pvesim"
 	"pvebot/provision"
 )
@@ -377,5 +378,92 @@ func TestPreflight(t *testing.T) {
 				t.Errorf("the verdict is %q, want %q", p.Verdict, tt.verdict)
 			}
 		})
+	}
+}
+
+// byHand runs a command on a node, as an administrator does.
+func (s *site) byHand(node string, argv ...string) string {
+	s.t.Helper()
+	r, err := s.pve.Nodes().Node(node)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	res, err := r.Run(s.t.Context(), cluster.Cmd{Argv: argv})
+	if err != nil {
+		s.t.Fatal(argv, err)
+	}
+	return string(res.Stdout)
+}
+
+// A VM that got another name since its snapshot is rolled back, and runs again.
+func TestRollbackToAnotherName(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, pvesim.Options{})
+	s.byHand("pve1", "qm", "snapshot", "101", "before")
+	s.byHand("pve1", "qm", "set", "101", "--name", "renamed")
+	s.start()
+	id := s.do(provision.Rollback{VM: s.vm(101), Name: "before"}, nil)
+	job := s.await(id, provision.StateParked, provision.StateSucceeded)
+	if job.State != provision.StateSucceeded {
+		t.Errorf("the job %s: %+v", job.State, job.Problem)
+	}
+	if vm, _ := s.sim.VM(101); !vm.Running {
+		t.Error("the VM ran before, and is off")
+	}
+	if job.State == provision.StateParked {
+		if _, err := s.engine.Resolve(t.Context(), provision.Resolution{Job: id, By: alice, Do: provision.RollBack}); err != nil {
+			t.Fatal(err)
+		}
+		job = s.await(id, provision.StateFailed, provision.StateParked)
+		t.Logf("%s: %+v", job.State, job.Problem)
+	}
+}
+
+// A VM that was renamed has an end of life all the same.
+func TestEndOfLifeOfARenamedVM(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, pvesim.Options{})
+	vm := s.vm(101)
+	if err := s.store.SaveVM(t.Context(), provision.VMRecord{
+		Cluster: "sim", VMID: 101, UUID: vm.UUID, Name: vm.Name, Owner: alice, Until: time.Now().Add(-time.Hour),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.byHand("pve1", "qm", "set", "101", "--name", "renamed")
+	s.start()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if vm, _ := s.sim.VM(101); !vm.Running {
+			return
+		}
+	}
+	t.Error("it lives on")
+}
+
+// A clone has no address that its source has, on any interface.
+func TestCloneOfTwoInterfaces(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, pvesim.Options{})
+	s.byHand("pve3", "qm", "set", "103", "--ide2", "local-lvm:cloudinit", "--net1", "virtio,bridge=vmbr0", "--ipconfig1", "ip=10.9.9.9/24")
+	s.start()
+	job := s.succeeds(s.do(provision.Clone{VM: s.vm(103), Name: "copy"}, nil))
+	if copied, _ := s.sim.VM(job.Facts.VMID); strings.Contains(copied.Options["ipconfig1"], "10.9.9.9") {
+		t.Errorf("the clone has its source's address: %v", copied.Options)
+	}
+}
+
+func TestMemoryWithItsKey(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, pvesim.Options{})
+	s.sim.SetOption(103, "memory", "current=4096")
+	s.sim.FailOnce("qm disk resize", 0, "no space left on device")
+	s.start()
+	id := s.do(provision.Set{VM: s.vm(103), MemoryMB: 8192, GrowMB: 1024}, nil)
+	s.await(id, provision.StateParked)
+	if _, err := s.engine.Resolve(t.Context(), provision.Resolution{Job: id, By: alice, Do: provision.RollBack}); err != nil {
+		t.Fatal(err)
+	}
+	s.await(id, provision.StateFailed)
+	if vm, _ := s.sim.VM(103); !strings.Contains(vm.Options["memory"], "4096") {
+		t.Errorf("memory is %q", vm.Options["memory"])
 	}
 }

@@ -41,7 +41,7 @@ func (k *kit) powerPlan(do string) plan {
 	}
 	switch do {
 	case "start":
-		return append(plan{{Phase: "power", Name: "starting VM", Run: k.powerOn, Done: k.isRunning, Undo: k.powerOffAgain, Changes: true}}, ready...)
+		return append(plan{{Phase: "power", Name: "starting VM", Run: k.start, Done: k.isRunning, Undo: k.powerOffAgain, Changes: true}}, ready...)
 	case "reboot":
 		return append(plan{
 			{Phase: "power", Name: "noting boot id", Run: k.noteBoot, Interrupt: true},
@@ -117,6 +117,19 @@ func (k *kit) isStopped(ctx context.Context, w *Work) (bool, error) {
 	return status == "stopped", err
 }
 
+// start is powerOn as an order of its own. What runs already, by somebody
+// else's hand, is not the undo's to switch off.
+func (k *kit) start(ctx context.Context, w *Work) error {
+	stopped, err := k.isStopped(ctx, w)
+	if err == nil && !stopped && !w.resumed {
+		err = w.Learn(ctx, Facts{Ran: true})
+	}
+	if err != nil {
+		return err
+	}
+	return k.powerOn(ctx, w)
+}
+
 func (k *kit) powerOn(ctx context.Context, w *Work) error {
 	return k.change(ctx, w, "starting the VM", k.cluster.Start)
 }
@@ -148,6 +161,10 @@ func (k *kit) powerOff(ctx context.Context, w *Work) error {
 // powerOffAgain undoes a start. A guest with a new host key stays on: the key is
 // only to be had of one that runs.
 func (k *kit) powerOffAgain(ctx context.Context, w *Work) error {
+	if w.Facts().Ran {
+		w.Log(ctx, "the VM stays on: it ran before")
+		return nil
+	}
 	if k.hasNewKey(ctx, w) {
 		w.Log(ctx, "the VM stays on, so that its new host key can be looked at")
 		return nil

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -118,14 +119,14 @@ func (e *Engine) endOfLife(ctx context.Context) error {
 
 func (e *Engine) endOne(ctx context.Context, r VMRecord, now time.Time) error {
 	ref := VMRef{VMID: r.VMID, UUID: r.UUID}
-	there, _, err := e.kit.same(ctx, ref)
+	there, c, err := e.kit.same(ctx, ref)
 	if KindOf(err) == NotFound || KindOf(err) == Conflict {
 		return e.store.ForgetVM(ctx, r.Cluster, r.VMID) // somebody removed it by hand
 	}
 	if err != nil {
 		return err
 	}
-	there.Name = r.Name
+	there.Name = cmp.Or(c.Options["name"], r.Name) // it may have another one by now
 	order := func(what string, spec Spec) error {
 		job, err := e.Submit(ctx, Order{
 			Key: fmt.Sprintf("system/%s/%s/%s/%d", what, r.Cluster, r.UUID, r.Until.Unix()), By: system, Where: r.Where,

@@ -17,11 +17,14 @@ func (k *kit) snapshotPlan() plan {
 	}
 }
 
+// rollingBack is the step after which a VM may have another name.
+const rollingBack = "rolling back"
+
 func (k *kit) rollbackPlan() plan {
 	return plan{
 		{Phase: "rollback", Name: "checking snapshot", Run: k.checkSnapshot},
 		{Phase: "rollback", Name: "stopping VM", Run: k.powerOff, Done: k.isStopped, Undo: k.powerOnAgain, Changes: true},
-		{Phase: "rollback", Name: "rolling back", Run: k.rollBack, Done: never, Changes: true},
+		{Phase: "rollback", Name: rollingBack, Run: k.rollBack, Done: never, Changes: true},
 		{Phase: "rollback", Name: "starting VM", Run: k.startAgain, Done: k.isRunning, Changes: true},
 		{Phase: "rollback", Name: "finalizing", Run: k.tellRollback},
 	}
@@ -98,11 +101,15 @@ func (k *kit) knowsSnapshot(ctx context.Context, s Rollback) error {
 func (k *kit) takeSnapshot(ctx context.Context, w *Work) error {
 	s := w.Job().Order.Spec.(Snapshot)
 	err := k.act(ctx, w, "snapshot", "taking the snapshot", func(ctx context.Context, node, key string, vmid int) (cluster.Task, error) {
-		return k.cluster.StartSnapshot(ctx, node, key, vmid, s.Name, "by pvebot for "+w.Job().Order.By.Key())
+		return k.cluster.StartSnapshot(ctx, node, key, vmid, s.Name, "by pvebot for "+w.Job().Order.By.Key()+mark(w))
 	})
 	w.Result("%s has a snapshot %s", s.VM, s.Name)
 	return err
 }
+
+// mark ends the description of the job's snapshot: of another one of that name
+// the job must keep its hands off.
+func mark(w *Work) string { return fmt.Sprintf(" (job %d)", w.Job().ID) }
 
 func (k *kit) hasSnapshot(ctx context.Context, w *Work) (bool, error) {
 	ref, c, err := k.meant(ctx, w)
@@ -110,10 +117,15 @@ func (k *kit) hasSnapshot(ctx context.Context, w *Work) (bool, error) {
 		return false, err
 	}
 	list, err := k.snapshots(ctx, ref)
-	return c.Lock() == "" && named(list, w.Job().Order.Spec.(Snapshot).Name), err
+	return c.Lock() == "" && slices.ContainsFunc(list, func(s cluster.VMSnapshot) bool {
+		return s.Name == w.Job().Order.Spec.(Snapshot).Name && strings.HasSuffix(s.Description, mark(w))
+	}), err
 }
 
 func (k *kit) dropSnapshot(ctx context.Context, w *Work) error {
+	if err := k.awaitAct(ctx, w, "snapshot"); err != nil {
+		return err
+	}
 	there, err := k.hasSnapshot(ctx, w)
 	if err != nil || !there {
 		return err

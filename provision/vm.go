@@ -173,7 +173,11 @@ func (k *kit) config(ctx context.Context, node string, vmid int) (cluster.VMConf
 // meant makes sure that the VM of a running job still is the one that the
 // order was about, and returns where it is now with its configuration.
 func (k *kit) meant(ctx context.Context, w *Work) (VMRef, cluster.VMConfig, error) {
-	ref := w.Job().Order.Spec.(VMSpec).Target()
+	job := w.Job()
+	ref := job.Order.Spec.(VMSpec).Target()
+	if step := job.Step(rollingBack); step != nil && step.Status != StepPending && ref.UUID != "" {
+		ref.Name = "" // the snapshot has brought back the name that the VM had then
+	}
 	return k.same(ctx, ref)
 }
 
