@@ -451,3 +451,40 @@ func (c *handClock) Sleep(ctx context.Context, _ time.Duration) error {
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
+
+// What a failed step left is undone also when the job is cancelled between
+// the decision to try it again and the next try.
+func TestCancelAfterRetry(t *testing.T) {
+	for _, failing := range []string{"one", "two"} {
+		t.Run(failing, func(t *testing.T) {
+			b := newBench(t, openStore(t, t.TempDir()))
+			t.Cleanup(func() { b.store.Close() })
+			fail := func(name string) func(context.Context, *provision.Work) error {
+				return func(context.Context, *provision.Work) error {
+					if name == failing {
+						return errors.New("half of it is there")
+					}
+					return nil
+				}
+			}
+			b.engine.SetPlan(b.step("one", fail("one")), b.step("two", fail("two")))
+			stop := b.start()
+			id := b.submit(provision.Order{OnFailure: provision.OnFailureAsk})
+			b.await(id, provision.StateParked)
+			stop() // the workers have something else to do
+			if _, err := b.store.Resolve(t.Context(), provision.Resolution{Job: id, By: alice, Do: provision.Retry}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.store.Cancel(t.Context(), id, alice); err != nil {
+				t.Fatal(err)
+			}
+			b.start()
+			b.await(id, provision.StateCancelled)
+			if failing == "one" {
+				b.trace.want(t, "one", "undo one")
+			} else {
+				b.trace.want(t, "one", "two", "undo two", "undo one")
+			}
+		})
+	}
+}

@@ -100,6 +100,14 @@ type StepState struct {
 	Fraction float64   `json:"fraction,omitempty"` // 0 to 1, while running
 	Started  time.Time `json:"started,omitzero"`
 	Ended    time.Time `json:"ended,omitzero"`
+	// Tried says of a pending step that an earlier try began it.
+	Tried bool `json:"tried,omitempty"`
+}
+
+// Touched reports whether the step was ever begun, and not undone since: there
+// may be something to undo.
+func (s StepState) Touched() bool {
+	return s.Tried || s.Status != StepPending && s.Status != StepReverted
 }
 
 // Elapsed is how long the step took, or has been taking at now.
@@ -235,7 +243,7 @@ func (j *Job) rewind() {
 	undone := slices.ContainsFunc(j.Steps, func(s StepState) bool { return s.Status == StepReverted })
 	for i, s := range j.Steps {
 		if undone || s.Status != StepOK {
-			j.Steps[i] = StepState{Phase: s.Phase, Name: s.Name}
+			j.Steps[i] = StepState{Phase: s.Phase, Name: s.Name, Tried: !undone && s.Touched()}
 		}
 	}
 	if undone {
@@ -259,7 +267,7 @@ func (s *StepState) apply(e Event) {
 	case StepUndoing:
 		s.Status = StepUndoes
 	case StepUndone:
-		s.Status = StepReverted
+		s.Status, s.Tried = StepReverted, false
 	}
 	if e.Text != "" || e.Kind == StepDone {
 		s.Text = e.Text

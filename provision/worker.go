@@ -223,7 +223,7 @@ func (h *holder) undo(ctx context.Context, plan plan) error {
 	steps := h.job().Steps
 	for i := len(steps) - 1; i >= 0; i-- {
 		s := steps[i]
-		if s.Status == StepPending || s.Status == StepReverted {
+		if !s.Touched() {
 			continue
 		}
 		step, err := plan.step(s.Name)

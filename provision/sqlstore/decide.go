@@ -132,7 +132,7 @@ func (s *Store) Cancel(ctx context.Context, id provision.JobID, by provision.Act
 // touched reports whether a step of j was ever started: there may be
 // something to undo.
 func touched(j *provision.Job) bool {
-	return slices.ContainsFunc(j.Steps, func(s provision.StepState) bool { return s.Status != provision.StepPending })
+	return slices.ContainsFunc(j.Steps, provision.StepState.Touched)
 }
 
 // Resolve implements provision.Store.
