@@ -25,7 +25,9 @@ func (e *Engine) attend(ctx context.Context) error {
 			e.log.Error("other bots can't be told that this one works here", "cluster", name, "err", err)
 		}
 		if err := e.clock.Sleep(ctx, attendEvery); err != nil {
-			if err := e.store.Attend(context.WithoutCancel(ctx), name, e.owner, 0); err != nil {
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), putDownTime)
+			defer cancel()
+			if err := e.store.Attend(last, name, e.owner, 0); err != nil {
 				e.log.Warn("other bots were not told that this one stops", "cluster", name, "err", err)
 			}
 			return err

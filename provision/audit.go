@@ -57,9 +57,17 @@ func (h *holder) audit(ctx context.Context, job Job, r AuditRow) {
 			r.VMID = s.Target().VMID
 		}
 	}
-	began := h.clock.Now()
+	began, patience := h.clock.Now(), h.term/3
+	if ctx.Err() != nil {
+		patience = min(patience, putDownTime)
+	}
+	try := func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		return h.store.Audit(ctx, r)
+	}
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		err := h.store.Audit(context.WithoutCancel(ctx), r)
+		err := try()
 		if err == nil {
 			return
 		}

@@ -205,7 +205,7 @@ func (h *holder) append(ctx context.Context, evs ...Event) error {
 		h.changed()
 		h.ended(ctx, evs[len(evs)-1])
 	}
-	return h.insist(ctx, func() error {
+	return h.insist(ctx, func(ctx context.Context) error {
 		signal, err := h.store.Append(ctx, h.lease, evs...)
 		if err == nil {
 			h.lines, h.flushed = nil, h.clock.Now()
@@ -215,19 +215,21 @@ func (h *holder) append(ctx context.Context, evs ...Event) error {
 	})
 }
 
-// insist makes a call of the store that renews the lease. A store that does
-// not answer is tried again until the lease is two thirds old; then the job is
-// somebody else's. h.mu is held.
-func (h *holder) insist(ctx context.Context, call func() error) error {
+// insist makes a call of the store that renews the lease. A store that refuses
+// is tried again, and one that is silent is waited for, until the lease is two
+// thirds old; then the job is somebody else's. h.mu is held.
+func (h *holder) insist(ctx context.Context, call func(context.Context) error) error {
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		sent := h.clock.Now()
-		err := call()
+		patience, over := context.WithTimeout(ctx, max(h.term*2/3-sent.Sub(h.renewed), h.term/10))
+		err := call(patience)
+		over()
 		if err == nil {
 			h.renewed = sent
 			return nil
 		}
 		_, held := errors.AsType[*HeldError](err)
-		if held || errors.Is(err, ErrFenced) || ctx.Err() != nil || sent.Sub(h.renewed) > h.term*2/3 {
+		if held || errors.Is(err, ErrFenced) || ctx.Err() != nil || h.clock.Now().Sub(h.renewed) > h.term*2/3 {
 			return err
 		}
 		h.log.Warn("the store refuses, trying again", "err", err)
@@ -268,7 +270,7 @@ func (h *holder) reserve(ctx context.Context, pool string, slots ...string) (str
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var got string
-	err := h.insist(ctx, func() (err error) {
+	err := h.insist(ctx, func(ctx context.Context) (err error) {
 		got, err = h.store.Reserve(ctx, h.lease, pool, slots...)
 		return err
 	})
@@ -278,7 +280,7 @@ func (h *holder) reserve(ctx context.Context, pool string, slots ...string) (str
 func (h *holder) release(ctx context.Context, pool, slot string, cooling time.Duration) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.insist(ctx, func() error { return h.store.Release(ctx, h.lease, pool, slot, cooling) })
+	return h.insist(ctx, func(ctx context.Context) error { return h.store.Release(ctx, h.lease, pool, slot, cooling) })
 }
 
 // beat renews the lease every third of its term until ctx ends. When it can't,
