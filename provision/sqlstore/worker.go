@@ -146,8 +146,13 @@ func (s *Store) Append(ctx context.Context, l *provision.Lease, evs ...provision
 			return provision.ErrFenced
 		}
 		if len(evs) > 0 && r.job.Seq > l.Job.Seq {
-			if known, err := t.earlier(ctx, l, evs); known || err != nil {
+			known, err := t.earlier(ctx, l, evs)
+			if err != nil || known && r.owner != l.Owner { // it gave the lease up
 				return err
+			}
+			if known { // the caller takes the answer for a renewal
+				r.hold(nil, t.now.Add(s.lease))
+				return t.save(ctx, r)
 			}
 		}
 		if r.owner != l.Owner {

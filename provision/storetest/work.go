@@ -289,6 +289,20 @@ func testAppendAgain(e *env) {
 	_, err := e.s.Append(e.ctx, &again, done("create"))
 	e.is(err, provision.ErrFenced)
 
+	// What the worker takes for a renewal is one, also when it is the second
+	// try that tells it.
+	late := e.running("late")
+	stale = *late
+	evs = []provision.Event{started("slot")}
+	e.append(late, evs...)
+	e.clock.Move(Lease * 2 / 3) // until the answer is given up
+	again = stale
+	e.append(&again, evs...)
+	e.clock.Move(Lease / 2)
+	_, err = e.s.Claim(e.ctx, "main", "w2")
+	e.is(err, provision.ErrNothing)
+	e.append(&again, to(provision.StateSucceeded))
+
 	// Once somebody else has the job, an earlier success must not make the
 	// worker go on.
 	l = e.running("b")
