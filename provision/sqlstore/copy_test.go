@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -155,5 +156,46 @@ func TestCopyKeepsEveryColumn(t *testing.T) {
 		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// What an old store left beside its database is not mixed into a restored one.
+func TestRestoreBesideALog(t *testing.T) {
+	old := openStore(t, t.TempDir(), Options{})
+	finished(t, old, "a")
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	if err := old.Backup(t.Context(), backup); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		finished(t, old, fmt.Sprint("b", i))
+	}
+	// The bot was killed, and somebody moved the database away, but not its log.
+	dir := t.TempDir()
+	wal, err := os.ReadFile(filepath.Join(old.dir, sqliteFile+"-wal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, sqliteFile+"-wal"), wal, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err = Restore(t.Context(), backup, dir, time.Now())
+	if provision.KindOf(err) == provision.Conflict {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored, err := Open(t.Context(), dir, Options{})
+	if err != nil {
+		t.Fatalf("the restored store: %v", err)
+	}
+	defer restored.Close()
+	var verdict string
+	if err := restored.db.QueryRowContext(t.Context(), `PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
+		t.Errorf("the restored store is damaged: %s, %v", verdict, err)
+	}
+	if jobs, err := restored.Jobs(t.Context(), provision.Filter{}); err != nil || len(jobs) != 1 {
+		t.Errorf("the restored store has %d jobs, %v; the backup has 1", len(jobs), err)
 	}
 }

@@ -35,9 +35,12 @@ func Restore(ctx context.Context, file, url string, now time.Time) (err error) {
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	store := filepath.Join(dir, sqliteFile)
-	if _, err := os.Stat(store); !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(&provision.Error{Kind: provision.Conflict,
-			Say: "there is a store in " + dir, Try: "move its files away first"}, err)
+	// SQLite would mix a log that is left of another database into this one.
+	for _, left := range []string{store, store + "-wal", store + "-journal"} {
+		if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(&provision.Error{Kind: provision.Conflict,
+				Say: "there is a store, or what is left of one, in " + dir, Try: "move " + left + " away first"}, err)
+		}
 	}
 	part := store + ".part"
 	if err := copyFile(file, part); err != nil {
