@@ -20,7 +20,7 @@ func (k *kit) clonePlan() plan {
 	return plan{
 		{Phase: "preparation", Name: "checking source", Run: k.checkSource, Interrupt: true},
 		{Phase: "preparation", Name: "assigning IP", Run: k.takeSlot, Undo: k.freeSlot, Interrupt: true},
-		{Phase: "clone", Name: "cloning VM", Run: k.cloneVM, Done: never, Undo: k.removeClone, Changes: true},
+		{Phase: "clone", Name: "cloning VM", Run: k.makesRoom(k.cloneVM), Done: never, Undo: k.removeClone, Changes: true},
 		{Phase: "clone", Name: "initializing configuration", Run: k.setUpClone, Done: never, Changes: true},
 		{Phase: "clone", Name: "finalizing", Run: k.tellClone},
 	}

@@ -386,3 +386,35 @@ func (s *site) cancelAt(t *testing.T, id provision.JobID, step string) {
 		}
 	}
 }
+
+// An install that failed to import and waits for a decision imports nothing:
+// it does not keep the others from importing.
+func TestParkedImportMakesRoom(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, pvesim.Options{})
+	s.settings.ParallelImports = 1
+	s.engine = s.newEngine()
+	s.start()
+	s.sim.FailOnce("qm create", 255, "unable to create VM: no space left on device")
+	order := func(key string) provision.JobID {
+		spec := ubuntu()
+		spec.Node = "pve1"
+		prepared, err := s.engine.Prepare(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		job, err := s.engine.Submit(t.Context(), provision.Order{Key: key, By: alice, Spec: prepared, OnFailure: provision.OnFailureAsk})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return job.ID
+	}
+	first := order("first")
+	s.await(first, provision.StateParked)
+	second := order("second")
+	s.await(second, provision.StateSucceeded)
+	if _, err := s.engine.Resolve(t.Context(), provision.Resolution{Job: first, By: alice, Do: provision.Retry}); err != nil {
+		t.Fatal(err)
+	}
+	s.await(first, provision.StateSucceeded)
+}
