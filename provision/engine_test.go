@@ -2,6 +2,7 @@ package provision_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -487,4 +488,29 @@ func TestCancelAfterRetry(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A job of a kind that only a newer version knows waits for that one; the others
+// go on.
+func TestJobOfANewerVersion(t *testing.T) {
+	dir := t.TempDir()
+	b := newBench(t, openStore(t, dir))
+	b.engine.SetPlan(b.step("one", nil))
+	b.submit(provision.Order{Key: "newer"})
+	mine := b.submit(provision.Order{Key: "mine"})
+	b.store.Close()
+	db, err := sql.Open("sqlite", "file:"+dir+"/pvebot.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`UPDATE jobs SET kind = 'teleport', snapshot = replace(snapshot, '"install"', '"teleport"') WHERE id = 1`); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	b.store = openStore(t, dir)
+	t.Cleanup(func() { b.store.Close() })
+	b.engine = newBench(t, b.store).engine
+	b.engine.SetPlan(b.step("one", nil))
+	b.start()
+	b.await(mine, provision.StateSucceeded)
 }

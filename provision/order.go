@@ -109,7 +109,7 @@ func (o *Order) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &j); err != nil {
 		return err
 	}
-	spec, err := UnmarshalSpec(j.Spec)
+	spec, err := storedSpec(j.Spec)
 	if err != nil {
 		return err
 	}

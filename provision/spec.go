@@ -1,9 +1,12 @@
 package provision
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -83,6 +86,37 @@ var specs = map[string]func(json.RawMessage) (Spec, error){
 	"trust":    decodeSpec[Trust],
 	"drain":    decodeSpec[Drain],
 	"remind":   decodeSpec[Remind],
+}
+
+// kinds are the kinds of specs that this version knows.
+func kinds() []string { return slices.Sorted(maps.Keys(specs)) }
+
+// Unknown is a spec of a kind that this version does not know: another one,
+// which works on the same store, ordered it. It is kept as it is.
+type Unknown struct{ kind, raw string }
+
+// Kind implements Spec.
+func (s Unknown) Kind() string { return s.kind }
+func (Unknown) isSpec()        {}
+
+// Validate implements Spec.
+func (s Unknown) Validate() error {
+	return Errorf(Invalid, "this version of the bot does not know %q", s.kind)
+}
+
+// MarshalJSON writes the spec as it was read.
+func (s Unknown) MarshalJSON() ([]byte, error) { return []byte(cmp.Or(s.raw, "null")), nil }
+
+// storedSpec is UnmarshalSpec of what some version stored.
+func storedSpec(data []byte) (Spec, error) {
+	var e specEnvelope
+	if err := json.Unmarshal(data, &e); err != nil {
+		return nil, err
+	}
+	if _, known := specs[e.Kind]; !known && e.Kind != "" {
+		return Unknown{e.Kind, string(e.Spec)}, nil
+	}
+	return UnmarshalSpec(data)
 }
 
 func decodeSpec[S Spec](raw json.RawMessage) (Spec, error) {
