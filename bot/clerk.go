@@ -175,7 +175,8 @@ type Draft struct {
 	Order provision.Order
 	Rule  string
 
-	asker Asker
+	asker   Asker
+	counted bool // for quotas
 }
 
 // Ordered are the jobs that a has led to already by this key, oldest first: what
@@ -257,7 +258,7 @@ func (c *Clerk) draft(ctx context.Context, a Asker, m matter, text string, v com
 		}
 		o.Gate.Plan, o.Gate.Digest = &p, p.Digest
 	}
-	return Draft{Order: o, Rule: v.Rule, asker: a}, nil
+	return Draft{Order: o, Rule: v.Rule, asker: a, counted: v.Quotas && counts(m.spec)}, nil
 }
 
 // irrevocable says why people confirm what they ordered, "" when they don't.
@@ -290,7 +291,7 @@ func (c *Clerk) Submit(ctx context.Context, d Draft) (provision.Job, error) {
 	if err != nil {
 		return provision.Job{}, err
 	}
-	if d.Order.Gate == nil && counts(d.Order.Spec) {
+	if d.Order.Gate == nil && d.counted {
 		done, err := c.counting(ctx)
 		if err != nil {
 			return provision.Job{}, err

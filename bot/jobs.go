@@ -193,12 +193,12 @@ func (c *Clerk) Cancel(ctx context.Context, a Asker, id provision.JobID) (provis
 	if c, err = c.of(job); err != nil {
 		return job, err
 	}
-	rule, err := c.mayTouch(ctx, a, "cancel", job)
+	v, err := c.mayTouch(ctx, a, "cancel", job)
 	if err != nil {
 		return job, err
 	}
 	after, err := c.Engine.Cancel(ctx, id, a.By)
-	row := provision.AuditRow{By: a.By, What: "cancelled", Rule: rule, Result: said(err)}
+	row := provision.AuditRow{By: a.By, What: "cancelled", Rule: v.Rule, Result: said(err)}
 	if err != nil {
 		c.noteJob(ctx, row, job)
 		return job, err
@@ -222,23 +222,23 @@ func (c *Clerk) Resolve(ctx context.Context, a Asker, id provision.JobID, do pro
 	if do == provision.Retry && job.Order.Spec != nil {
 		verb = job.Order.Spec.Kind()
 	}
-	rule, err := c.mayTouch(ctx, a, verb, job)
+	v, err := c.mayTouch(ctx, a, verb, job)
 	if err != nil {
 		return job, err
 	}
-	if do == provision.Retry && job.State == provision.StateFailed && job.Order.Gate == nil && counts(job.Order.Spec) {
+	if do == provision.Retry && job.State == provision.StateFailed && job.Order.Gate == nil && v.Quotas && counts(job.Order.Spec) {
 		done, err := c.counting(ctx)
 		if err != nil {
 			return job, err
 		}
 		defer done()
 		if err := c.stillFits(ctx, a, job); err != nil {
-			c.noteJob(ctx, provision.AuditRow{By: a.By, What: "refused", Rule: rule, Text: string(do), Result: said(err)}, job)
+			c.noteJob(ctx, provision.AuditRow{By: a.By, What: "refused", Rule: v.Rule, Text: string(do), Result: said(err)}, job)
 			return job, err
 		}
 	}
 	after, err := c.Engine.Resolve(ctx, provision.Resolution{Job: id, By: a.By, Do: do})
-	row := provision.AuditRow{By: a.By, What: "resolved", Rule: rule, Text: string(do), Result: said(err)}
+	row := provision.AuditRow{By: a.By, What: "resolved", Rule: v.Rule, Text: string(do), Result: said(err)}
 	if err != nil {
 		c.noteJob(ctx, row, job)
 		return job, err
@@ -249,13 +249,13 @@ func (c *Clerk) Resolve(ctx context.Context, a Asker, id provision.JobID, do pro
 }
 
 // mayTouch asks the policy about an existing job. The error is Denied.
-func (c *Clerk) mayTouch(ctx context.Context, a Asker, verb string, job provision.Job) (rule string, err error) {
+func (c *Clerk) mayTouch(ctx context.Context, a Asker, verb string, job provision.Job) (commands.Verdict, error) {
 	v := c.Policy.Decide(c.aboutJob(ctx, a, verb, job))
 	if !v.Allow {
 		c.noteJob(ctx, provision.AuditRow{By: a.By, What: "refused", Rule: v.Rule, Text: verb, Result: v.Say}, job)
-		return v.Rule, &provision.Error{Kind: provision.Denied, Say: v.Say}
+		return v, &provision.Error{Kind: provision.Denied, Say: v.Say}
 	}
-	return v.Rule, nil
+	return v, nil
 }
 
 // aboutJob is a question about a job: it belongs to who ordered it, and what

@@ -40,7 +40,8 @@ func counts(spec provision.Spec) bool {
 }
 
 const (
-	countingTTL   = 10 * time.Second // of one that died meanwhile
+	countingTTL   = 5 * time.Second  // so long others wait for one that died meanwhile
+	countingWait  = 15 * time.Second // more than that
 	countingPause = 20 * time.Millisecond
 )
 
@@ -48,7 +49,7 @@ const (
 // else hands in anything in this cluster that counts for quotas.
 func (c *Clerk) counting(ctx context.Context) (done func(), err error) {
 	role, owner := "quota/"+c.cluster, rand.Text()
-	wait, cancel := context.WithTimeout(ctx, countingTTL)
+	wait, cancel := context.WithTimeout(ctx, countingWait)
 	defer cancel()
 	for {
 		mine, err := c.Store.Lead(ctx, role, owner, countingTTL)

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"pvebot/bot"
 	"pvebot/commands"
@@ -44,6 +46,26 @@ func TestQuotaOfOrdersAtOnce(t *testing.T) {
 			t.Errorf("%d VMs are being made, and one person may have 1", n)
 		}
 	})
+}
+
+// A bot that died while it counted holds up others for a moment, and costs no
+// order.
+func TestQuotaCountedByTheDead(t *testing.T) {
+	inHouse(t, func(h *house) {
+		if mine, err := h.store.Lead(h.t.Context(), "quota/", "dead", 5*time.Second); err != nil || !mine {
+			t.Fatal(mine, err)
+		}
+		began := time.Now()
+		h.say(alice, "/vm install ubuntu")
+		if h.engine.orders != 0 {
+			t.Error("somebody counts, and it was ordered")
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if h.engine.orders != 1 {
+			t.Errorf("%d orders, %v later: %s", h.engine.orders, time.Since(began), h.heard(alice))
+		}
+	}, func(c *bot.DeskConfig) { c.Policy = quotaPolicy() })
 }
 
 // A job that is tried again takes what it took before: it counts for quotas.

@@ -43,6 +43,9 @@ type Verdict struct {
 	Gate  *provision.Gate // what must happen first; nil: nothing
 	Rule  string          // the rule that decided, for /vm can and the audit
 	Say   string          // why not, or what it waits for: a sentence without a final stop
+	// Quotas: there are some, so that the answer holds until somebody takes
+	// something.
+	Quotas bool
 }
 
 // Decide answers q. Rules only allow: the first that fits does.
@@ -51,7 +54,7 @@ func (p Policy) Decide(q Question) Verdict {
 	if refusal != "" {
 		return Verdict{Rule: "no rule allows it", Say: refusal}
 	}
-	v := Verdict{Allow: true, Rule: rule}
+	v := Verdict{Allow: true, Rule: rule, Quotas: p.Quotas.Person != Limits{} || p.Quotas.Total != Limits{}}
 	gate, err := p.gate(q)
 	if err != "" {
 		return Verdict{Rule: rule, Say: err}

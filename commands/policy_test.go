@@ -114,9 +114,15 @@ func TestDecide(t *testing.T) {
 		},
 		{"over quota already, and takes nothing", Question{Actor: bob, Verb: "destroy", Target: his, Usage: Usage{Person: Resources{VMs: 9}}}, Verdict{Allow: true, Rule: "role dev: install, destroy, cancel on own VMs"}},
 	} {
+		tt.want.Quotas = tt.want.Allow
 		if d := cmp.Diff(tt.want, labPolicy().Decide(tt.q)); d != "" {
 			t.Errorf("%s: %s", tt.name, d)
 		}
+	}
+	free := labPolicy()
+	free.Quotas = Quotas{}
+	if v := free.Decide(Question{Actor: bob, Verb: "install"}); !v.Allow || v.Quotas {
+		t.Errorf("without quotas: %+v", v)
 	}
 }
 
