@@ -16,6 +16,7 @@ import (
 
 const (
 	pollTime   = 30        // that one poll waits for output, in tenths of a second
+	mostBlind  = 8         // looks in a row that a node may fail to take: half a minute
 	mostPause  = 5         // between two looks at a task, in tenths of a second
 	pollLimit  = 256 << 10 // bytes of output in one poll
 	maxPolls   = 4         // at once on a node; other commands need its sessions, too
@@ -141,6 +142,9 @@ func (ts *nodeTasks) Follow(ctx context.Context, t Task, offset int64) iter.Seq2
 	}
 }
 
+// errNoLook: a node that answers can't look at a task.
+var errNoLook = errors.New("no look at the task")
+
 // errEnough: the reader of a sequence went away.
 var errEnough = errors.New("enough")
 
@@ -150,6 +154,7 @@ type follower struct {
 	task  Task
 	read  int64  // output up to here is in our hands
 	quiet int    // since when there was none, in tenths of a second
+	blind int    // looks in a row that the node could not take
 	next  int64  // output up to here was handed on as lines
 	part  []byte // what is between the two
 }
@@ -162,7 +167,7 @@ func (f *follower) follow(ctx context.Context, yield func(Line, error) bool) err
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case err != nil && !passing(err):
+		case err != nil && (!passing(err) || !f.patient(err)):
 			return err
 		case err != nil:
 			if err := f.tasks.cfg.Clock.Sleep(ctx, pause); err != nil {
@@ -171,7 +176,7 @@ func (f *follower) follow(ctx context.Context, yield func(Line, error) bool) err
 			pause = min(2*pause, lastPause)
 			continue
 		}
-		pause = firstPause
+		pause, f.blind = firstPause, 0
 		if f.quiet += pollTime; len(p.data) > 0 {
 			f.quiet = 0
 		}
@@ -187,6 +192,16 @@ func (f *follower) follow(ctx context.Context, yield func(Line, error) bool) err
 			return f.ending(ctx, p)
 		}
 	}
+}
+
+// patient reports whether to look again after err. A connection comes back, but
+// a node that can't look although it answers is asked a few times only.
+func (f *follower) patient(err error) bool {
+	if !errors.Is(err, errNoLook) {
+		return true
+	}
+	f.blind++
+	return f.blind < mostBlind
 }
 
 // passing reports whether a poll that failed with err is worth another try:
@@ -282,6 +297,11 @@ func (ts *nodeTasks) poll(ctx context.Context, t Task, offset int64, wait, pause
 		return poll{}, context.Cause(ctx)
 	}
 	res, err := ts.run(ctx, t.Node, cmdTaskPoll(ts.cfg.RunDir, t.Key, nonce(), ts.cfg.BootIDFile, offset, wait/pause, pause, pollLimit))
+	if refused, ok := errors.AsType[*ExitError](err); ok {
+		// The look failed (no process to be had, an older gate), which says
+		// nothing of the task: only a task's own end is an ExitError.
+		err = fmt.Errorf("%w: %w: %s", ErrLost, errNoLook, refused)
+	}
 	if err != nil {
 		return poll{}, fmt.Errorf("task %s on %s: %w", t.Key, t.Node, err)
 	}
