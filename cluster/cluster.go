@@ -5,14 +5,15 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
 // Nodes gives the Runner of each node of the cluster.
 // It may be used by many goroutines at once.
 type Nodes interface {
-	// Names are all configured nodes, sorted; the first is where
-	// cluster-wide questions are asked first.
+	// Names are all configured nodes, sorted. Cluster-wide questions are asked
+	// the first one first, as long as it answers.
 	Names() []string
 	// Node returns the Runner of a node, ErrNoNode (wrapped) for an unknown
 	// name. It does not connect.
@@ -62,7 +63,8 @@ type Cluster struct {
 	tasks Tasks
 	cfg   Config
 
-	cpus cpus
+	cpus  cpus
+	first atomic.Int32 // of nodes.Names(): who is asked first, see ask
 }
 
 // Guest is an entry of /etc/pve/.vmlist: a VM or a container.

@@ -53,17 +53,27 @@ func (c *Cluster) on(ctx context.Context, node string, cmd Cmd) (Result, error) 
 	return res, nil
 }
 
-// ask puts a question about the whole cluster to the first node, and to the
-// next one while no answer comes. A node that answers with a refusal ends it.
+// ask puts a question about the whole cluster to the node that answered last,
+// and to the next one while no answer comes. A node that answers with a refusal
+// ends it. One that gave no answer, also not before the caller's time was over,
+// is not asked first again: a dark one would cost every question a time-out, and
+// one with less time than that would never be answered.
 func (c *Cluster) ask(ctx context.Context, cmd Cmd) (Result, error) {
 	var errs []error
-	for _, node := range c.nodes.Names() {
-		res, err := c.on(ctx, node, cmd)
+	names := c.nodes.Names()
+	from := int(c.first.Load())
+	for i := range names {
+		at := (from + i) % len(names)
+		res, err := c.on(ctx, names[at], cmd)
 		if err == nil {
 			return res, nil
 		}
 		errs = append(errs, err)
-		if ctx.Err() != nil || !errors.Is(err, ErrNotStarted) && !errors.Is(err, ErrLost) {
+		if !errors.Is(err, ErrNotStarted) && !errors.Is(err, ErrLost) {
+			break
+		}
+		c.first.CompareAndSwap(int32(at), int32((at+1)%len(names))) //nolint:gosec // there are few nodes
+		if ctx.Err() != nil {
 			break
 		}
 	}
