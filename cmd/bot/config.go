@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v11"
-	"github.com/joho/godotenv"
 
 	"pvebot/alloc"
 	"pvebot/cluster"
@@ -108,13 +107,20 @@ func readConfig(environ []string, dotenv string) (config, error) {
 // readVars reads the settings and does not ask whether they are complete.
 func readVars(environ []string, dotenv string) (config, error) {
 	vars := env.ToMap(environ)
-	file, err := godotenv.Read(dotenv)
+	file, err := readDotenv(dotenv)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return config{}, fmt.Errorf("%s can't be read: %w", dotenv, err)
 	}
 	for name, value := range file {
 		if _, ok := vars[name]; !ok {
 			vars[name] = value
+		}
+	}
+	if dotenv == packageSettings {
+		for name, value := range ofPackage {
+			if vars[name] == "" {
+				vars[name] = value
+			}
 		}
 	}
 	c, err := parseVars(vars)

@@ -42,6 +42,15 @@ func main() {
 // packageSettings is where the Debian package keeps its settings.
 const packageSettings = "/etc/pvebot/pvebot.env"
 
+// ofPackage are where the package's unit has its store, key and known hosts, by
+// its own environment: whoever types a command beside it means the same ones,
+// in whatever folder and as whoever they are.
+var ofPackage = map[string]string{
+	"STORE_URL":       "sqlite:/var/lib/pvebot/data",
+	"SSH_KEY":         "/var/lib/pvebot/.ssh/id_ed25519",
+	"SSH_KNOWN_HOSTS": "/var/lib/pvebot/.ssh/known_hosts",
+}
+
 // settingsFile is .env here, or the package's where that one can be read.
 func settingsFile() string {
 	const here = ".env"

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/joho/godotenv"
 )
 
 // settingNames are all that the program reads from its environment.
@@ -35,7 +33,7 @@ func TestExampleSettings(t *testing.T) {
 		return slices.Contains(known, name) || slices.Contains(others, name) || strings.HasPrefix(name, nodePrefix)
 	}
 
-	vars, err := godotenv.Read("../../deploy/pvebot.env.example")
+	vars, err := readDotenv("../../deploy/pvebot.env.example")
 	if err != nil {
 		t.Fatal(err)
 	}
