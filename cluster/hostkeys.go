@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
@@ -164,6 +165,12 @@ func replaceFile(path string, data []byte) error {
 	}
 	defer os.Remove(tmp.Name())
 	_, err = tmp.Write(data)
+	if dir, serr := os.Stat(filepath.Dir(path)); serr == nil && os.Geteuid() == 0 {
+		// root writes for whoever's folder it is, who has to read it.
+		if of, ok := dir.Sys().(*syscall.Stat_t); ok {
+			err = errors.Join(err, tmp.Chown(int(of.Uid), int(of.Gid)))
+		}
+	}
 	err = errors.Join(err, tmp.Sync(), tmp.Close())
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -50,6 +51,11 @@ func (p *program) storeCopyCommand() *cobra.Command {
 			c, err := readVars(p.env, p.dotenv)
 			if err != nil {
 				return err
+			}
+			if dir, ok := strings.CutPrefix(c.StoreURL, "sqlite:"); ok {
+				if _, err := os.Stat(dir); err != nil { // it would be made now, and nothing be copied
+					return fmt.Errorf("STORE_URL: there is no store in %s: %w", dir, err)
+				}
 			}
 			from, err := sqlstore.Open(cmd.Context(), c.StoreURL, sqlstore.Options{})
 			if err != nil {
