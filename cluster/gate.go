@@ -251,17 +251,31 @@ func perlQuote(s string) string {
 // maxPermits is how many addresses an authorized_keys line names one by one.
 const maxPermits = 1024
 
+// noListen takes back what port-forwarding gives beyond permitopen: opening
+// ports on the node. sshd has no word for "none" there, so that a name which
+// nobody asks for stands in for it.
+const noListen = `permitlisten="none:1"`
+
+// GateServer is what the configuration of a node's sshd needs beside the key: no
+// option of a key keeps it from making Unix sockets on the node, anywhere and as
+// root. Those that are there can be reached as before, as PVE's migrations do;
+// permitopen keeps the bot's key from that.
+const GateServer = "AllowStreamLocalForwarding local"
+
 // GateOptions are the options of an authorized_keys line that holds a key to the
 // gate, installed at path, and to connections to guests. Of more than 1024
-// guests only the ports are named.
+// guests, or where one's address is not known (it is not valid), only the ports
+// are named.
 func GateOptions(path string, guests []netip.AddrPort) string {
 	var ports []uint16
 	permits := make([]string, 0, len(guests))
+	known := true
 	for _, g := range guests {
 		permits = append(permits, fmt.Sprintf("permitopen=%q", g))
 		ports = append(ports, g.Port())
+		known = known && g.Addr().IsValid()
 	}
-	if len(guests) > maxPermits {
+	if len(guests) > maxPermits || !known {
 		permits = permits[:0]
 		slices.Sort(ports)
 		for _, port := range slices.Compact(ports) {
@@ -270,7 +284,7 @@ func GateOptions(path string, guests []netip.AddrPort) string {
 	}
 	options := []string{"restrict", fmt.Sprintf("command=%q", path)}
 	if len(permits) > 0 {
-		options = append(append(options, "port-forwarding"), permits...)
+		options = append(append(options, "port-forwarding", noListen), permits...)
 	}
 	return strings.Join(options, ",")
 }

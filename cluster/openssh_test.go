@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,9 +141,9 @@ func greeter(t *testing.T) (addr string) {
 }
 
 // openSSH starts a real sshd on loopback that lets us in as ourselves, with
-// options before our key. Home is an empty directory: bash reads ~/.bashrc when
+// options before our key, and more lines in its configuration. Home is an empty directory: bash reads ~/.bashrc when
 // sshd starts it, and what stands in somebody's own may print.
-func openSSH(t *testing.T, options string) cluster.SSHConfig {
+func openSSH(t *testing.T, options string, lines ...string) cluster.SSHConfig {
 	t.Helper()
 	const sshd = "/usr/sbin/sshd"
 	if _, err := os.Stat(sshd); err != nil {
@@ -179,7 +180,8 @@ PidFile none
 MaxStartups 100
 LogLevel ERROR
 SetEnv HOME=%s
-`, addr, write("host", hostPEM), write("authorized_keys", append([]byte(options), ssh.MarshalAuthorizedKey(client.PublicKey())...)), t.TempDir())
+%s
+`, addr, write("host", hostPEM), write("authorized_keys", append([]byte(options), ssh.MarshalAuthorizedKey(client.PublicKey())...)), t.TempDir(), strings.Join(lines, "\n"))
 
 	var log bytes.Buffer
 	cmd := exec.Command(sshd, "-D", "-e", "-f", write("sshd_config", []byte(conf)))

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"pvebot/alloc"
 	"pvebot/cluster"
 )
 
@@ -26,7 +27,7 @@ func (p *program) gateCommand() *cobra.Command {
 			"own, since Proxmox VE rewrites root's, and check it from here:\n\n" +
 			"  bot gate | ssh root@NODE 'install -m 0755 /dev/stdin " + gatePath + "'\n" +
 			"  bot gate key | ssh root@NODE 'install -D -m 0600 /dev/stdin /etc/pvebot/authorized_keys'\n" +
-			"  echo AuthorizedKeysFile .ssh/authorized_keys /etc/pvebot/authorized_keys |\n" +
+			"  { echo AuthorizedKeysFile .ssh/authorized_keys /etc/pvebot/authorized_keys; echo " + cluster.GateServer + "; } |\n" +
 			"    ssh root@NODE 'cat >/etc/ssh/sshd_config.d/pvebot.conf && sshd -t && systemctl reload ssh'\n" +
 			"  bot doctor\n\n" +
 			"Take the key out of root's own authorized_keys then. A new version of the bot, or\n" +
@@ -83,7 +84,7 @@ func (p *program) oneCluster(name string) (*config, error) {
 }
 
 // gateKey is the authorized_keys line of the bot's key: the gate, and the SSH
-// ports of the addresses that it gives to guests.
+// ports of the addresses that it gives to guests, in all networks.
 func (c *config) gateKey(path string) (string, error) {
 	signers, err := cluster.LoadSigners(c.keyFile())
 	if err != nil {
@@ -95,9 +96,19 @@ func (c *config) gateKey(path string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		for vmid := pool.Start; vmid <= pool.End; vmid++ {
-			if slot, err := pool.Slot(vmid); err == nil {
-				guests = append(guests, netip.AddrPortFrom(slot.IP, 22))
+		more, err := c.networks(pool)
+		if err != nil {
+			return "", err
+		}
+		pools := []alloc.Pool{pool}
+		for _, n := range more {
+			pools = append(pools, n.Pool)
+		}
+		for _, pool := range pools {
+			for vmid := pool.Start; vmid <= pool.End; vmid++ {
+				if slot, err := pool.Slot(vmid); err == nil {
+					guests = append(guests, netip.AddrPortFrom(slot.IP, 22)) // with DHCP no address is known
+				}
 			}
 		}
 	}
