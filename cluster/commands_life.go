@@ -30,6 +30,9 @@ func cmdSet(vmid int, o Options) Cmd {
 	if o.MemoryMB > 0 {
 		option("--memory", strconv.Itoa(o.MemoryMB))
 	}
+	if o.BalloonMB > 0 {
+		option("--balloon", strconv.Itoa(o.BalloonMB))
+	}
 	option("--name", o.Name)
 	option("--ipconfig0", o.IPConfig)
 	option("--description", o.Description)

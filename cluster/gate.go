@@ -53,7 +53,7 @@ var commandLines = []string{
 	"qm guest cmd VMID ping",
 	"qm guest cmd VMID network-get-interfaces",
 	"qm disk resize VMID DISK NUMBER",
-	"qm set VMID [--cores NUMBER] [--memory NUMBER] [--name DNSNAME] [--ipconfig0 IPCONFIG] [--description TEXT] [--delete OPTIONS]",
+	"qm set VMID [--cores NUMBER] [--memory NUMBER] [--balloon NUMBER] [--name DNSNAME] [--ipconfig0 IPCONFIG] [--description TEXT] [--delete OPTIONS]",
 	"qm set VMID --memory NUMBER --cores NUMBER --cpu CPU --numa FLAG --net0 virtio,bridge=BRIDGEVLAN --ipconfig0 IPCONFIG" +
 		" --smbios1 uuid=UUID --tags TAGS --onboot FLAG [--balloon NUMBER] [--nameserver NAMESERVERS] [--ciuser USER] [--cipassword HASH]" +
 		" [--sshkeys /dev/stdin]",

@@ -76,7 +76,7 @@ func everyCommand() (commands, tasks map[string][]Cmd) {
 		"cmdStatus": {cmdStatus(101)}, "cmdStart": {cmdStart(101)}, "cmdStop": {cmdStop(101)}, "cmdAgentPing": {cmdAgentPing(101)},
 		"cmdAgentInterfaces":  {cmdAgentInterfaces(101)},
 		"cmdResize":           {cmdResize(101, "scsi0", 1<<40)},
-		"cmdSet":              {cmdSet(101, Options{Cores: 2}), cmdSet(101, Options{Cores: 2, MemoryMB: 4096, Name: "a.b", IPConfig: "ip=dhcp", Description: "x\ny", Delete: "ipconfig1,net1"})},
+		"cmdSet":              {cmdSet(101, Options{Cores: 2}), cmdSet(101, Options{Cores: 2, MemoryMB: 4096, BalloonMB: 2048, Name: "a.b", IPConfig: "ip=dhcp", Description: "x\ny", Delete: "ipconfig1,net1"})},
 		"cmdDestroy":          {cmdDestroy(101, DestroyOptions{}), cmdDestroy(101, DestroyOptions{SkipLock: true, Unreferenced: true})},
 		"cmdFreeVolume":       {cmdFreeVolume("local:101/vm-101-disk-0.qcow2")},
 		"cmdTemplate":         {cmdTemplate(9000)},

@@ -50,6 +50,7 @@ func IsNoVM(err error) bool {
 type Options struct {
 	Cores       int
 	MemoryMB    int
+	BalloonMB   int    // the least memory
 	Name        string // DNS name
 	IPConfig    string // of net0
 	Description string
@@ -61,7 +62,7 @@ func (o Options) check() error {
 	if o == (Options{}) {
 		errs = append(errs, fmt.Errorf("%w: there is no option to set", ErrNotStarted))
 	}
-	if o.Cores < 0 || o.MemoryMB < 0 {
+	if o.Cores < 0 || o.MemoryMB < 0 || o.BalloonMB < 0 {
 		errs = append(errs, fmt.Errorf("%w: a VM can't have less than nothing", ErrNotStarted))
 	}
 	if o.Name != "" {

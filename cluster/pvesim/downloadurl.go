@@ -36,6 +36,8 @@ func (r *request) downloadURL() (any, error) {
 	st, err := r.theStore()
 	switch {
 	case err != nil:
+	case !st.files():
+		err = fail("400 Parameter verification failed.\nstorage: can't upload to storage type '%s', not a file based storage!", st.spec.Type)
 	case st.spec.Disabled:
 		err = fail("storage '%s' is disabled", st.spec.Name)
 	case !st.holds(content):

@@ -118,3 +118,15 @@ func (s *Sim) Move(vmid int, node string) {
 		s.moveVM(v, to)
 	})
 }
+// Backup puts a backup of a VM on a storage, as PVE's own backup job does. It
+// returns its volume id.
+func (s *Sim) Backup(vmid int, storage string) (id string) {
+	s.edit(vmid, func(v *vm) {
+		st := s.store(v.node, storage)
+		path := fmt.Sprintf("backup/vzdump-qemu-%d-2026_11_27-02_00_00.vma.zst", vmid)
+		vol := &volume{path: path, content: "backup", format: "vma.zst", size: gib, taken: gib, vmid: vmid, created: s.now()}
+		st.add(vol)
+		id = st.id(vol)
+	})
+	return id
+}

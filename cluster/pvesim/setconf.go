@@ -1,10 +1,12 @@
 package pvesim
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -75,6 +77,22 @@ func checkChange(v *vm, a args) error {
 	}
 	if d := a.values["digest"]; d != "" && d != v.digest() {
 		return fail("checksum mismatch (file change by other user?)")
+	}
+	return checkBalloon(v, a)
+}
+
+// checkBalloon: PVE asks about the balloon that the VM has, whether or not it is
+// deleted now.
+func checkBalloon(v *vm, a args) error {
+	if a.values["memory"] == "" && a.values["balloon"] == "" {
+		return nil
+	}
+	number := func(name string) int {
+		n, _ := strconv.Atoi(strings.TrimPrefix(cmp.Or(a.values[name], v.opts[name]), "current="))
+		return n
+	}
+	if number("balloon") > cmp.Or(number("memory"), 512) {
+		return fail("balloon value too large (must be smaller than assigned memory)")
 	}
 	return nil
 }

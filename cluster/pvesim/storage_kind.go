@@ -38,6 +38,7 @@ var kinds = map[string]kind{
 	"lvm":     {content: disks, formats: raw, thick: true, lvm: true},
 	"lvmthin": {content: disks, formats: raw, clones: true, snapshots: raw, lvm: true},
 	"zfspool": {content: disks, formats: raw, clones: true, snapshots: raw, linked: true},
+	"esxi":    {content: []string{"import"}, formats: raw}, // PVE: shows the VMs of an ESXi host, takes nothing
 	"rbd":     {content: disks, formats: raw, clones: true, snapshots: raw, linked: true},
 }
 
