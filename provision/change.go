@@ -44,7 +44,9 @@ func (k *kit) readSize(ctx context.Context, w *Work) error {
 	if err != nil {
 		return err
 	}
-	was := Size{Cores: option(c, "cores", 1), MemoryMB: option(c, "memory", 512), DiskMB: c.DiskSize(bootDisk) >> 20}
+	was := Size{
+		Cores: option(c, "cores", 1), MemoryMB: option(c, "memory", 512), BalloonMB: option(c, "balloon", 0), DiskMB: c.DiskSize(bootDisk) >> 20,
+	}
 	w.Result("%s", was)
 	return w.Learn(ctx, Facts{VMID: ref.VMID, Name: ref.Name, Node: ref.Node, Was: was})
 }
@@ -61,9 +63,11 @@ func option(c cluster.VMConfig, name string, fallback int) int {
 
 // Size is how large a VM is.
 type Size struct {
-	Cores    int   `json:"cores,omitempty"`
-	MemoryMB int   `json:"memory_mb,omitempty"`
-	DiskMB   int64 `json:"disk_mb,omitempty"`
+	Cores    int `json:"cores,omitempty"`
+	MemoryMB int `json:"memory_mb,omitempty"`
+	// BalloonMB is the least memory; 0: all of it.
+	BalloonMB int   `json:"balloon_mb,omitempty"`
+	DiskMB    int64 `json:"disk_mb,omitempty"`
 }
 
 func (s Size) String() string {
@@ -77,7 +81,9 @@ func (k *kit) setSize(ctx context.Context, w *Work) error {
 		return nil
 	}
 	return k.change(ctx, w, "changing the VM", func(ctx context.Context, node string, vmid int) error {
-		return k.cluster.SetOptions(ctx, node, vmid, cluster.Options{Cores: s.Cores, MemoryMB: s.MemoryMB})
+		return k.cluster.SetOptions(ctx, node, vmid, cluster.Options{
+			Cores: s.Cores, MemoryMB: s.MemoryMB, BalloonMB: k.settings.balloonThen(w.Facts().Was, s.MemoryMB),
+		})
 	})
 }
 
@@ -88,7 +94,7 @@ func (k *kit) resetSize(ctx context.Context, w *Work) error {
 		back.Cores = was.Cores
 	}
 	if s.MemoryMB > 0 {
-		back.MemoryMB = was.MemoryMB
+		back.MemoryMB, back.BalloonMB = was.MemoryMB, was.BalloonMB
 	}
 	if back == (cluster.Options{}) {
 		return nil

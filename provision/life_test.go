@@ -467,3 +467,28 @@ func TestMemoryWithItsKey(t *testing.T) {
 		t.Errorf("memory is %q", vm.Options["memory"])
 	}
 }
+
+// A VM with a balloon gets less memory than that: the balloon follows.
+func TestSetBelowTheBalloon(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, pvesim.Options{})
+	s.settings.BalloonMinMB = 1024
+	s.engine = s.newEngine()
+	s.start()
+	for _, tt := range []struct {
+		by     string // what the administrator chose
+		memory int
+		want   string
+	}{
+		{"3072", 2048, "1024"}, // as the bot chooses
+		{"3072", 1024, "1024"}, // too small for a balloon: all of it
+		{"3000", 2048, "2048"},
+		{"1500", 2048, "1500"},
+	} {
+		s.byHand("pve3", "qm", "set", "103", "--memory", "4096", "--balloon", tt.by)
+		s.succeeds(s.do(provision.Set{VM: s.vm(103), MemoryMB: tt.memory}, nil))
+		if vm, _ := s.sim.VM(103); vm.Options["balloon"] != tt.want {
+			t.Errorf("of %s, with %d MiB, the balloon is %s, not %s", tt.by, tt.memory, vm.Options["balloon"], tt.want)
+		}
+	}
+}

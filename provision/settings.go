@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"time"
@@ -76,4 +77,18 @@ func (s Settings) balloon(memory int) int {
 		return 49152
 	}
 	return memory - s.BalloonMinMB
+}
+
+// balloonThen is the balloon option of a VM that was so large and gets memory
+// MiB, 0 for as it is. One that the bot chose is chosen anew; another only has to
+// fit. PVE refuses a balloon that is larger than the memory, also one that is
+// deleted in the same command.
+func (s Settings) balloonThen(was Size, memory int) int {
+	switch {
+	case memory == 0 || was.BalloonMB == 0:
+		return 0
+	case was.BalloonMB == s.balloon(was.MemoryMB):
+		return cmp.Or(s.balloon(memory), memory)
+	}
+	return min(was.BalloonMB, memory)
 }
