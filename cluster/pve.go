@@ -201,9 +201,11 @@ func (c *Cluster) StartCreate(ctx context.Context, node, key string, vm NewVM) (
 	return c.tasks.Start(ctx, node, key, cmdCreate(vm))
 }
 
-var taken = regexp.MustCompile(`(VM|CT) \d+ already exists|VM \d+: config file already exists`)
+var taken = regexp.MustCompile(`(VM|CT) \d+ already exists|VM \d+: config file already exists|unable to create VM \d+ - can't lock file '[^']*' - got timeout`)
 
-// IsExists reports whether err is PVE's refusal of a VMID that is taken.
+// IsExists reports whether err is PVE's refusal of a VMID that is taken. PVE: as
+// long as somebody creates or restores a VM, its lock file is held, and a second
+// create waits for that in vain before it looks for the VM.
 func IsExists(err error) bool {
 	var refused *ExitError
 	return errors.Is(err, ErrExists) || errors.As(err, &refused) && taken.MatchString(refused.Stderr)

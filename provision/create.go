@@ -22,12 +22,15 @@ func createKey(f Facts) string { return fmt.Sprintf("create-%s-%d", f.UUID, f.At
 // begins. A VMID that somebody took behind our back means the next slot.
 func (k *kit) createVM(ctx context.Context, w *Work) error {
 	f := w.Facts()
+	if err := w.Queue(ctx, k.importQueue(f), k.settings.ParallelImports, "waiting for other imports on "+f.Node); err != nil {
+		return err
+	}
 	if f.Attempt > 0 && !w.resumed { // people asked to try again: what the last try left goes first
 		if err := k.removeVM(ctx, w); err != nil {
 			return err
 		}
 	}
-	if f.Attempt == 0 || !w.resumed {
+	if f.Attempt == 0 || !w.resumed { // after the queue: who waits there has not begun
 		template, err := k.templateFor(ctx, w)
 		if err != nil {
 			return err
@@ -35,9 +38,6 @@ func (k *kit) createVM(ctx context.Context, w *Work) error {
 		if err := w.Learn(ctx, Facts{Attempt: f.Attempt + 1, Template: template}); err != nil {
 			return err
 		}
-	}
-	if err := w.Queue(ctx, k.importQueue(w.Facts()), k.settings.ParallelImports, "waiting for other imports on "+f.Node); err != nil {
-		return err
 	}
 	for {
 		f = w.Facts()
@@ -185,6 +185,19 @@ func (k *kit) vmCreated(ctx context.Context, w *Work) (bool, error) {
 // watchImport follows the create task to its end, and reads back what it made.
 // What the task said before the import began, createVM has told.
 func (k *kit) watchImport(ctx context.Context, w *Work) error {
+	err := k.followImport(ctx, w)
+	if err == nil || ctx.Err() != nil || passing(err) || w.resumed || w.Job().Decided == "" {
+		return err
+	}
+	// People asked to try again, and an import that failed stays so: the VM is
+	// made anew.
+	if err := k.createVM(ctx, w); err != nil {
+		return err
+	}
+	return k.followImport(ctx, w)
+}
+
+func (k *kit) followImport(ctx context.Context, w *Work) error {
 	f := w.Facts()
 	tasks := k.cluster.Tasks()
 	task, err := tasks.Find(ctx, f.Node, createKey(f))
@@ -266,9 +279,11 @@ func (k *kit) awaitCreate(ctx context.Context, w *Work, f Facts) (began, sure bo
 		return false, false, unreachable("node "+f.Node, err)
 	}
 	for _, err := range tasks.Follow(ctx, task, 0) {
-		switch _, refused := errors.AsType[*cluster.ExitError](err); {
+		switch exit, refused := errors.AsType[*cluster.ExitError](err); {
 		case cluster.IsExists(err):
 			return false, true, k.forget(ctx, w, task)
+		case refused && !slices.Contains([]int{129, 137, 143}, exit.Status):
+			return false, false, nil // PVE took back what it had made: what is locked there is hardly ours
 		case refused || errors.Is(err, cluster.ErrTaskLost):
 			return true, true, nil // the task stays: it tells this again, should we be interrupted
 		case err != nil:
@@ -336,7 +351,7 @@ func (k *kit) freeVolumes(ctx context.Context, w *Work, f Facts) error {
 		return unreachable("storage "+f.Storage, err)
 	}
 	for _, v := range volumes {
-		if v.VMID != f.VMID {
+		if v.VMID != f.VMID || v.Content != "images" { // backups carry the VMID too
 			continue
 		}
 		if err := k.cluster.FreeVolume(ctx, f.Node, v.ID); err != nil {

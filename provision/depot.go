@@ -99,7 +99,7 @@ func (k *kit) importStores(ctx context.Context, node string) ([]cluster.Storage,
 	var own, shared []cluster.Storage
 	for _, s := range r.Storages {
 		switch {
-		case s.Node != node || !s.Active || !slices.Contains(s.Content, "import"):
+		case s.Node != node || !s.Active || !slices.Contains(s.Content, "import") || s.Type == "esxi": // PVE: that one takes no files
 		case s.Shared:
 			shared = append(shared, s)
 		default:

@@ -204,6 +204,10 @@ func (s *Stock) makeTemplate(ctx context.Context, node, storage string, img imag
 		return 0, failed("making the template", node, err)
 	}
 	for line, err := range k.cluster.Tasks().Follow(ctx, task, 0) {
+		if err != nil && ctx.Err() != nil {
+			tell(fmt.Sprintf("given up; VM %d is removed when its import has ended", id))
+			return 0, errors.Join(err, k.dropTemplate(context.WithoutCancel(ctx), task, id, own))
+		}
 		if err != nil {
 			return 0, failed("making the template", node, err) // PVE has taken it back
 		}
@@ -219,4 +223,22 @@ func (s *Stock) makeTemplate(ctx context.Context, node, storage string, img imag
 		return 0, failed("making the template", node, err)
 	}
 	return id, k.cluster.Tasks().Forget(ctx, task)
+}
+
+// dropTemplate removes a template that is given up while its image is imported,
+// once that has ended.
+func (k *kit) dropTemplate(ctx context.Context, task cluster.Task, id int, own string) error {
+	for _, err := range k.cluster.Tasks().Follow(ctx, task, 0) {
+		if err != nil {
+			break // PVE has taken it back
+		}
+	}
+	c, err := k.cluster.VMConfig(ctx, task.Node, id)
+	if err == nil && strings.EqualFold(c.UUID(), own) {
+		err = k.cluster.Destroy(ctx, task.Node, id, cluster.DestroyOptions{})
+	}
+	if errors.Is(err, cluster.ErrNoVM) {
+		err = nil
+	}
+	return errors.Join(err, k.cluster.Tasks().Forget(ctx, task))
 }
