@@ -118,6 +118,7 @@ func (s *Sim) Move(vmid int, node string) {
 		s.moveVM(v, to)
 	})
 }
+
 // Backup puts a backup of a VM on a storage, as PVE's own backup job does. It
 // returns its volume id.
 func (s *Sim) Backup(vmid int, storage string) (id string) {
