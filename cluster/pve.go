@@ -55,9 +55,8 @@ func (c *Cluster) on(ctx context.Context, node string, cmd Cmd) (Result, error) 
 
 // ask puts a question about the whole cluster to the node that answered last,
 // and to the next one while no answer comes. A node that answers with a refusal
-// ends it. One that gave no answer, also not before the caller's time was over,
-// is not asked first again: a dark one would cost every question a time-out, and
-// one with less time than that would never be answered.
+// ends it. One that gave no answer is not asked first again: a dark one would
+// cost every question a time-out, which who asks may not have.
 func (c *Cluster) ask(ctx context.Context, cmd Cmd) (Result, error) {
 	var errs []error
 	names := c.nodes.Names()
