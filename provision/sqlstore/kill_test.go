@@ -75,21 +75,12 @@ func testKill(t *testing.T, url string) {
 	for round := range 3 {
 		acked := killed(t, url, 1+10*round)
 		s := openStore(t, url, Options{})
-		stored, err := s.Job(t.Context(), job.ID)
-		if err != nil {
-			t.Fatal(err)
+		stored, fold := twice(t, s, job.ID)
+		if fold.Seq != stored.Seq { // a server may have had one more commit of the dead one's before it
+			stored, fold = twice(t, s, job.ID)
 		}
 		if stored.Seq < acked || stored.Seq > acked+2 || stored.Seq%2 != 0 {
 			t.Errorf("round %d: the job is at %d, acknowledged was %d", round, stored.Seq, acked)
-		}
-		var fold provision.Job
-		for e, err := range s.Events(t.Context(), job.ID, 0) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := fold.Apply(e); err != nil {
-				t.Fatal(err)
-			}
 		}
 		if fold.Seq != stored.Seq || fold.State != provision.StateRunning {
 			t.Errorf("round %d: the events end at %d (%s), the job at %d", round, fold.Seq, fold.State, stored.Seq)
@@ -98,6 +89,24 @@ func testKill(t *testing.T, url string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// twice is a job as it is stored, and as its events make it.
+func twice(t *testing.T, s *Store, id provision.JobID) (stored, fold provision.Job) {
+	t.Helper()
+	stored, err := s.Job(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range s.Events(t.Context(), id, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fold.Apply(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return stored, fold
 }
 
 // killed lets a victim append to the store at url, kills it once it has
