@@ -163,7 +163,7 @@ type follower struct {
 func (f *follower) follow(ctx context.Context, yield func(Line, error) bool) error {
 	pause := firstPause
 	for {
-		p, err := f.tasks.poll(ctx, f.task, f.read, pollTime, min(1+f.quiet/10, mostPause))
+		p, err := f.tasks.poll(ctx, f.task, f.read, pollTime, min(1+f.quiet/50, mostPause))
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)

@@ -22,19 +22,23 @@ func createKey(f Facts) string { return fmt.Sprintf("create-%s-%d", f.UUID, f.At
 // begins. A VMID that somebody took behind our back means the next slot.
 func (k *kit) createVM(ctx context.Context, w *Work) error {
 	f := w.Facts()
+	begun := f.Attempt > 0 && w.resumed
+	template := 0
+	if !begun {
+		var err error
+		if template, err = k.templateFor(ctx, w); err != nil {
+			return err
+		}
+	}
 	if err := w.Queue(ctx, k.importQueue(f), k.settings.ParallelImports, "waiting for other imports on "+f.Node); err != nil {
 		return err
 	}
-	if f.Attempt > 0 && !w.resumed { // people asked to try again: what the last try left goes first
+	if f.Attempt > 0 && !begun { // people asked to try again: what the last try left goes first
 		if err := k.removeVM(ctx, w); err != nil {
 			return err
 		}
 	}
-	if f.Attempt == 0 || !w.resumed { // after the queue: who waits there has not begun
-		template, err := k.templateFor(ctx, w)
-		if err != nil {
-			return err
-		}
+	if !begun { // who waits for a place has not begun
 		if err := w.Learn(ctx, Facts{Attempt: f.Attempt + 1, Template: template}); err != nil {
 			return err
 		}
