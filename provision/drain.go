@@ -45,11 +45,9 @@ func (k *kit) prepareDrain(ctx context.Context, s Drain) (Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	left := map[string]int64{}
+	left, ours, draining := map[string]int64{}, k.cluster.Nodes().Names(), drains(flight)
 	for _, n := range r.Nodes {
-		leaving := slices.ContainsFunc(flight, func(j Job) bool { d, ok := j.Order.Spec.(Drain); return ok && d.Node == n.Name })
-		ours := slices.Contains(k.cluster.Nodes().Names(), n.Name)
-		if n.Name != s.Node && n.Status == "online" && n.HAState != "maintenance" && ours && !leaving {
+		if n.Name != s.Node && n.Status == "online" && closed(n, ours, draining) == nil {
 			left[n.Name] = n.MaxMem - n.Mem
 		}
 	}

@@ -24,7 +24,7 @@ type site struct {
 
 // lookAround collects a site. The job but is not counted.
 func (k *kit) lookAround(ctx context.Context, but JobID) (*site, error) {
-	s := &site{ours: k.cluster.Nodes().Names(), draining: map[string]JobID{}}
+	s := &site{ours: k.cluster.Nodes().Names()}
 	m, err := k.cluster.Membership(ctx)
 	if err != nil {
 		return nil, unreachable("the cluster", err)
@@ -50,12 +50,19 @@ func (k *kit) lookAround(ctx context.Context, but JobID) (*site, error) {
 	if s.flight, err = k.inFlight(ctx, but); err != nil {
 		return nil, err
 	}
-	for _, j := range s.flight {
+	s.draining = drains(s.flight)
+	return s, nil
+}
+
+// drains are the nodes that jobs drain.
+func drains(flight []Job) map[string]JobID {
+	draining := map[string]JobID{}
+	for _, j := range flight {
 		if d, ok := j.Order.Spec.(Drain); ok {
-			s.draining[d.Node] = j.ID
+			draining[d.Node] = j.ID
 		}
 	}
-	return s, nil
+	return draining
 }
 
 // inFlight are the other jobs that will still take something.
@@ -123,20 +130,29 @@ func (s *site) choose(spec Install, img image.Image) (place, error) {
 	return place{}, Errorf(Unavailable, "the cluster has no node for a VM")
 }
 
+// closed says why no VM, new or from another node, goes to a node now; nil when
+// one may.
+func closed(n cluster.Node, ours []string, draining map[string]JobID) error {
+	job, drains := draining[n.Name]
+	switch {
+	case n.Status == "offline":
+		return &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s is offline", n.Name), Try: "vm nodes"}
+	case !slices.Contains(ours, n.Name):
+		return &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s is not among the bot's nodes", n.Name), Try: "set NODE_" + n.Name}
+	case drains:
+		return &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s is being drained by job %d", n.Name, job), Try: "vm nodes"}
+	case n.HAState == "maintenance":
+		return &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s is in maintenance", n.Name), Try: "vm nodes"}
+	}
+	return nil
+}
+
 // candidate says what speaks for a node, or the reason why it can't take the
 // VM.
 func (s *site) candidate(n cluster.Node, spec Install, img image.Image) (candidate, error) {
 	c := candidate{place: place{node: n.Name}}
-	job, draining := s.draining[n.Name]
-	switch {
-	case n.Status == "offline":
-		return c, &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s is offline", n.Name), Try: "vm nodes"}
-	case !slices.Contains(s.ours, n.Name):
-		return c, &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s is not among the bot's nodes", n.Name), Try: "set NODE_" + n.Name}
-	case draining:
-		return c, &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s is being drained by job %d", n.Name, job), Try: "vm nodes"}
-	case n.HAState == "maintenance":
-		return c, &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s is in maintenance", n.Name), Try: "vm nodes"}
+	if err := closed(n, s.ours, s.draining); err != nil {
+		return c, err
 	}
 	if err := usableStorage(s.Resources, n.Name, spec.Storage, spec.DiskMB, s.soonOn(n.Name, spec.Storage)); err != nil {
 		return c, err
