@@ -49,7 +49,6 @@ type Engine struct {
 	patience   time.Duration
 	keepEvents time.Duration
 	planOf     func(Spec) (plan, error)
-	kinds      []string // that it knows: others are left to a newer version
 	wake       alarm
 
 	mu      sync.Mutex
@@ -77,7 +76,7 @@ func NewEngine(c Config) *Engine {
 	return &Engine{
 		store: c.Store, clock: c.Clock, log: c.Log, owner: c.Owner,
 		workers: c.Workers, lease: c.Lease, patience: c.Patience, keepEvents: c.KeepEvents,
-		kit: k, planOf: k.planOf, kinds: kinds(),
+		kit: k, planOf: k.planOf,
 		holders: map[JobID]*holder{},
 	}
 }
@@ -199,7 +198,7 @@ func (e *Engine) dispatch(ctx context.Context) error {
 func (e *Engine) claim(ctx context.Context) (*Lease, error) {
 	for {
 		e.wake.reset()
-		lease, err := e.store.Claim(ctx, e.kit.cluster.Name(), e.owner, e.kinds...)
+		lease, err := e.store.Claim(ctx, e.kit.cluster.Name(), e.owner, kinds...)
 		if err == nil {
 			return lease, nil
 		}
