@@ -216,11 +216,7 @@ func (s *Stock) makeTemplate(ctx context.Context, node, storage string, img imag
 		}
 	}
 	if err := k.cluster.MakeTemplate(ctx, node, id); err != nil {
-		c, lookErr := k.cluster.VMConfig(ctx, node, id)
-		if lookErr == nil && strings.EqualFold(c.UUID(), own) {
-			err = errors.Join(err, k.cluster.Destroy(ctx, node, id, cluster.DestroyOptions{}))
-		}
-		return 0, failed("making the template", node, err)
+		return 0, failed("making the template", node, errors.Join(err, k.destroyTemplate(ctx, node, id, own)))
 	}
 	return id, k.cluster.Tasks().Forget(ctx, task)
 }
@@ -233,12 +229,17 @@ func (k *kit) dropTemplate(ctx context.Context, task cluster.Task, id int, own s
 			break // PVE has taken it back
 		}
 	}
-	c, err := k.cluster.VMConfig(ctx, task.Node, id)
-	if err == nil && strings.EqualFold(c.UUID(), own) {
-		err = k.cluster.Destroy(ctx, task.Node, id, cluster.DestroyOptions{})
+	return errors.Join(k.destroyTemplate(ctx, task.Node, id, own), k.cluster.Tasks().Forget(ctx, task))
+}
+
+// destroyTemplate removes the VM of a template if it has that uuid; none is fine.
+func (k *kit) destroyTemplate(ctx context.Context, node string, id int, own string) error {
+	c, err := k.cluster.VMConfig(ctx, node, id)
+	if errors.Is(err, cluster.ErrNoVM) || err == nil && !strings.EqualFold(c.UUID(), own) {
+		return nil
 	}
-	if errors.Is(err, cluster.ErrNoVM) {
-		err = nil
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, k.cluster.Tasks().Forget(ctx, task))
+	return k.cluster.Destroy(ctx, node, id, cluster.DestroyOptions{})
 }
