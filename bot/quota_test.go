@@ -1,7 +1,6 @@
 package bot_test
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,24 +12,44 @@ import (
 	"pvebot/provision"
 )
 
+// limited is a clerk whose policy gives a person so much; ops may give more.
+func (h *house) limited(person commands.Limits) *bot.Clerk {
+	p := siegePolicy()
+	p.Quotas = commands.Quotas{Person: person, Over: commands.Approval{Of: []string{"ops"}}}
+	return &bot.Clerk{Engine: h.engine, Store: h.store, Policy: p}
+}
+
+// draft is an order of alice's for one VM.
+func (h *house) draft(c *bot.Clerk, key string, req commands.Request) bot.Draft {
+	h.t.Helper()
+	d, err := c.Orders(h.t.Context(), bot.Asker{By: alice, Key: key}, req)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return d[0]
+}
+
+// submit hands such an order in.
+func (h *house) submit(c *bot.Clerk, key string, req commands.Request) provision.Job {
+	h.t.Helper()
+	job, err := c.Submit(h.t.Context(), h.draft(c, key, req))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return job
+}
+
+var oneUbuntu = commands.Install{Spec: provision.Install{OS: "ubuntu"}, Count: 1}
+
 // Of two orders that came at once, one is over quota.
 func TestQuotaOfOrdersAtOnce(t *testing.T) {
 	inHouse(t, func(h *house) {
 		one := int64(1)
-		p := siegePolicy()
-		p.Quotas = commands.Quotas{Person: commands.Limits{VMs: &one}, Over: commands.Approval{Of: []string{"ops"}}}
+		c := h.limited(commands.Limits{VMs: &one})
 		h.engine.set(101, func(vm *provision.VM) { vm.Owner = nil })
-		c := &bot.Clerk{Engine: h.engine, Store: h.store, Policy: p}
-		order := func(key string) []bot.Draft {
-			d, err := c.Orders(h.t.Context(), bot.Asker{By: alice, Key: key}, commands.Install{Spec: provision.Install{OS: "ubuntu"}, Count: 1})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return d
-		}
 		var runs atomic.Int64
 		var all sync.WaitGroup
-		for _, d := range slices.Concat(order("a"), order("b"), order("c")) {
+		for _, d := range []bot.Draft{h.draft(c, "a", oneUbuntu), h.draft(c, "b", oneUbuntu), h.draft(c, "c", oneUbuntu)} {
 			all.Go(func() {
 				job, err := c.Submit(h.t.Context(), d)
 				if err != nil {
@@ -79,24 +98,11 @@ func TestQuotaCountedByTheDead(t *testing.T) {
 func TestRetryMindsQuotas(t *testing.T) {
 	inHouse(t, func(h *house) {
 		one := int64(1)
-		p := siegePolicy()
-		p.Quotas = commands.Quotas{Person: commands.Limits{VMs: &one}, Over: commands.Approval{Of: []string{"ops"}}}
+		c := h.limited(commands.Limits{VMs: &one})
 		h.engine.set(101, func(vm *provision.VM) { vm.Owner = nil })
-		c := &bot.Clerk{Engine: h.engine, Store: h.store, Policy: p}
-		order := func(key string) provision.Job {
-			d, err := c.Orders(h.t.Context(), bot.Asker{By: alice, Key: key}, commands.Install{Spec: provision.Install{OS: "ubuntu"}, Count: 1})
-			if err != nil {
-				t.Fatal(err)
-			}
-			job, err := c.Submit(h.t.Context(), d[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return job
-		}
-		failed := order("a")
+		failed := h.submit(c, "a", oneUbuntu)
 		h.store.add(failed.ID, with(failing, trouble(provision.StateParked), decided(provision.StateFailed, "kept as it is by bob"))...)
-		if job := order("b"); job.State != provision.StateQueued {
+		if job := h.submit(c, "b", oneUbuntu); job.State != provision.StateQueued {
 			t.Fatalf("the first one is gone, and job %d is %s", job.ID, job.State)
 		}
 		job, err := c.Resolve(h.t.Context(), bot.Asker{By: alice, Key: "c"}, failed.ID, provision.Retry)
@@ -110,28 +116,15 @@ func TestRetryMindsQuotas(t *testing.T) {
 func TestQuotaCountsWhatIsOnItsWay(t *testing.T) {
 	inHouse(t, func(h *house) {
 		six := int64(6)
-		p := siegePolicy()
-		p.Quotas = commands.Quotas{Person: commands.Limits{Cores: &six}, Over: commands.Approval{Of: []string{"ops"}}}
-		c := &bot.Clerk{Engine: h.engine, Store: h.store, Policy: p}
+		c := h.limited(commands.Limits{Cores: &six})
 		h.engine.set(101, func(vm *provision.VM) { vm.Job = 77 })
 		h.engine.set(102, func(vm *provision.VM) { vm.Owner, vm.Cores = &alice, 2 })
 		h.engine.set(103, func(vm *provision.VM) { vm.Cores = 2 })
-		order := func(key string, req commands.Request) provision.State {
-			d, err := c.Orders(h.t.Context(), bot.Asker{By: alice, Key: key}, req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			job, err := c.Submit(h.t.Context(), d[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return job.State
-		}
-		if state := order("a", commands.Set{VM: "web-1", Cores: 4}); state != provision.StateQueued {
+		if state := h.submit(c, "a", commands.Set{VM: "web-1", Cores: 4}).State; state != provision.StateQueued {
 			t.Errorf("6 of 6 cores: %s", state)
 		}
 		for key, req := range map[string]commands.Request{"b": commands.Set{VM: "web-2", Cores: 3}, "c": commands.Adopt{VM: "103"}} {
-			if state := order(key, req); state != provision.StateWaiting {
+			if state := h.submit(c, key, req).State; state != provision.StateWaiting {
 				t.Errorf("%s: more than 6 cores are %s", req.Verb(), state)
 			}
 		}
