@@ -53,29 +53,32 @@ func (l *lostPosts) add(channel string, job provision.JobID, mark string, since 
 	l.posts[lostKey(channel, job)] = p
 }
 
-// keep remembers what take has forgotten.
-func (l *lostPosts) keep(channel string, job provision.JobID, p lostPost) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.posts[lostKey(channel, job)] = p
-}
-
-func (l *lostPosts) take(channel string, job provision.JobID) (lostPost, bool) {
+func (l *lostPosts) get(channel string, job provision.JobID) (lostPost, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p, ok := l.posts[lostKey(channel, job)]
-	delete(l.posts, lostKey(channel, job))
 	return p, ok
+}
+
+func (l *lostPosts) forget(channel string, job provision.JobID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.posts, lostKey(channel, job))
 }
 
 // findLost looks for an earlier post of the job whose answer was lost. Without
 // the right to read the channel it finds nothing, and the worst that follows is
-// a second message.
-func (s *Slack) findLost(ctx context.Context, channel string, job provision.JobID) (place, lostPost, bool) {
-	p, ok := s.lost.take(channel, job)
+// a second message. What it does not find is forgotten.
+func (s *Slack) findLost(ctx context.Context, channel string, job provision.JobID) (found place, ok bool) {
+	p, ok := s.lost.get(channel, job)
 	if !ok {
-		return place{}, p, false
+		return place{}, false
 	}
+	defer func() {
+		if !ok {
+			s.lost.forget(channel, job)
+		}
+	}()
 	// Slack's clock and ours may differ.
 	oldest := p.since.Add(-5 * time.Minute)
 	h, err := s.client.GetConversationHistoryContext(ctx, &api.GetConversationHistoryParameters{
@@ -83,13 +86,13 @@ func (s *Slack) findLost(ctx context.Context, channel string, job provision.JobI
 	})
 	if err != nil {
 		s.log.InfoContext(ctx, "can't look for a post whose answer was lost; posting again", "job", job, "channel", channel, "err", err)
-		return place{}, p, false
+		return place{}, false
 	}
 	for _, m := range h.Messages {
 		mark, _ := m.Metadata.EventPayload["mark"].(string)
 		if m.Metadata.EventType == markType && p.marks[mark] {
-			return place{Channel: channel, TS: m.Timestamp}, p, true
+			return place{Channel: channel, TS: m.Timestamp}, true
 		}
 	}
-	return place{}, p, false
+	return place{}, false
 }

@@ -75,13 +75,13 @@ func (s *Slack) written(ctx context.Context, c bot.Card, send func(rendering) er
 // answer was lost, the next Post of the same job looks for the message first,
 // provided that the token may read the channel's history.
 func (s *Slack) Post(ctx context.Context, where provision.Conversation, c bot.Card) (bot.Ref, error) {
-	if at, p, ok := s.findLost(ctx, where.Channel, c.Job); ok {
+	if at, ok := s.findLost(ctx, where.Channel, c.Job); ok {
 		ref, err := at.ref()
 		if err == nil {
 			err = s.Edit(ctx, ref, c)
 		}
-		if err != nil && !errors.Is(err, bot.ErrGone) {
-			s.lost.keep(where.Channel, c.Job, p) // the next try finds it again
+		if err == nil || errors.Is(err, bot.ErrGone) { // else the next try finds it again
+			s.lost.forget(where.Channel, c.Job)
 		}
 		return ref, err
 	}
