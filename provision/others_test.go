@@ -89,6 +89,33 @@ func vmidIn(r pvesim.Ran) int {
 	return id
 }
 
+// leavesHers cancels a job, whose bot was stopped, while somebody creates a VM
+// with its VMID: her VM is left alone.
+func (s *site) leavesHers(id provision.JobID, image string) {
+	s.t.Helper()
+	job, err := s.store.Job(s.t.Context(), id)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	vmid := job.Facts.VMID
+	if _, there := s.sim.VM(vmid); there {
+		s.t.Fatalf("VM %d is there already", vmid)
+	}
+	wait := s.startByHand(vmid, "pve1", mine(strconv.Itoa(vmid), image)...)
+	if _, err := s.engine.Cancel(s.t.Context(), id, alice); err != nil {
+		s.t.Fatal(err)
+	}
+	s.engine = s.newEngine()
+	s.start()
+	job = s.await(id, provision.StateCancelled, provision.StateFailed, provision.StateParked)
+	s.t.Logf("the job %s: %+v", job.State, job.Problem)
+	wait()
+	time.Sleep(500 * time.Millisecond)
+	if vm, ok := s.sim.VM(vmid); !ok || vm.Name != "mine" {
+		s.t.Errorf("VM %d, which somebody else was creating, is gone", vmid)
+	}
+}
+
 // A job that is cancelled before its own create began leaves a VM alone that
 // somebody else is creating with its VMID, although PVE's task log tells of a
 // create of that VMID since the step began.
@@ -107,27 +134,7 @@ func TestUndoOfACreateThatNeverBegan(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	stop() // the bot is restarted
 	release()
-	job, err := s.store.Job(t.Context(), second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	vmid := job.Facts.VMID
-	if _, there := s.sim.VM(vmid); there {
-		t.Fatalf("VM %d is there already", vmid)
-	}
-	wait := s.startByHand(vmid, "pve1", mine(strconv.Itoa(vmid), image)...)
-	if _, err := s.engine.Cancel(t.Context(), second, alice); err != nil {
-		t.Fatal(err)
-	}
-	s.engine = s.newEngine()
-	s.start()
-	job = s.await(second, provision.StateCancelled, provision.StateFailed, provision.StateParked)
-	t.Logf("the job %s: %+v", job.State, job.Problem)
-	wait()
-	time.Sleep(500 * time.Millisecond)
-	if vm, ok := s.sim.VM(vmid); !ok || vm.Name != "mine" {
-		t.Errorf("VM %d, which somebody else was creating, is gone", vmid)
-	}
+	s.leavesHers(second, image)
 }
 
 // The same holds for a job that is tried again and waits for its turn: PVE's task
@@ -153,24 +160,7 @@ func TestUndoOfARetryThatNeverBegan(t *testing.T) {
 	time.Sleep(time.Second)
 	stop()
 	release()
-	job, err := s.store.Job(t.Context(), second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	vmid := job.Facts.VMID
-	wait := s.startByHand(vmid, "pve1", mine(strconv.Itoa(vmid), image)...)
-	if _, err := s.engine.Cancel(t.Context(), second, alice); err != nil {
-		t.Fatal(err)
-	}
-	s.engine = s.newEngine()
-	s.start()
-	job = s.await(second, provision.StateCancelled, provision.StateFailed, provision.StateParked)
-	t.Logf("the job %s: %+v", job.State, job.Problem)
-	wait()
-	time.Sleep(500 * time.Millisecond)
-	if vm, ok := s.sim.VM(vmid); !ok || vm.Name != "mine" {
-		t.Errorf("VM %d, which somebody else was creating, is gone", vmid)
-	}
+	s.leavesHers(second, image)
 }
 
 // awaitStep waits until a step of the job has begun.
