@@ -22,8 +22,9 @@ import (
 	"pvebot/provision/sqlstore/pgtest"
 )
 
-// tortureTime is when a torture that hangs ends; nothing here depends on it.
-const tortureTime = time.Hour
+// stillness is for how long nothing may change on the chat; nothing here depends
+// on it.
+const stillness = 3 * time.Minute
 
 var (
 	tortureOrders = flag.Int("torture.orders", 5, "how many orders the torture works on")
@@ -59,12 +60,20 @@ func furnish() {
 
 // life is one bot process.
 type life struct {
-	cmd  *exec.Cmd
-	gone chan struct{} // is closed when it has ended
+	cmd       *exec.Cmd
+	gone      chan struct{}    // is closed when it has ended
+	complaint *strings.Builder // may be read then
 }
 
 // kill ends it without a warning, and waits for that.
 func (l life) kill() { _ = l.cmd.Process.Kill(); <-l.gone }
+
+// explain ends it, and tells what it was doing.
+func (l life) explain() string {
+	_ = l.cmd.Process.Signal(syscall.SIGQUIT)
+	<-l.gone
+	return l.cmd.ProcessState.String() + "\n" + l.complaint.String()
+}
 
 // serve starts a bot with further environment, and waits until it serves, or
 // has died at a border.
@@ -75,12 +84,11 @@ func serve(t *testing.T, env ...string) life {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
+	l := life{cmd, make(chan struct{}), new(strings.Builder)}
+	cmd.Stderr = l.complaint
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	l := life{cmd, make(chan struct{})}
 	up := make(chan struct{})
 	go func() {
 		defer close(l.gone)
@@ -95,7 +103,7 @@ func serve(t *testing.T, env ...string) life {
 	case <-up:
 	case <-l.gone:
 		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
-			t.Fatalf("the bot did not come up: %s", complaint.String())
+			t.Fatalf("the bot did not come up: %s", l.complaint.String())
 		}
 	}
 	return l
@@ -124,7 +132,7 @@ func testTorture(t *testing.T, url string) {
 	env := append(sim.Env(), "STORE_URL="+url, "PORT=0", "POLICY_FILE="+policy, "LOG_LEVEL=error", "LEASE=2s", "WORKERS=8", "HOME="+dir,
 		childChat+"="+chat.URL, childName+"=bot", childAcked+"="+acked)
 
-	ctx, cancel := context.WithTimeout(t.Context(), tortureTime)
+	ctx, cancel := chat.Lively(t.Context(), stillness)
 	defer cancel()
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -139,7 +147,12 @@ func testTorture(t *testing.T, url string) {
 	died, _ := os.ReadFile(borders)
 	t.Logf("%d kills in %v, %d of them at borders", kills, time.Since(began).Round(time.Second), strings.Count(string(died), "\n"))
 	healthy := serve(t, env...)
-	defer healthy.kill()
+	defer func() {
+		if t.Failed() {
+			t.Log(healthy.explain())
+		}
+		healthy.kill()
+	}()
 
 	store, err := sqlstore.Open(t.Context(), url, sqlstore.Options{ReadOnly: true})
 	if err != nil {

@@ -193,6 +193,26 @@ func (c *Chat) Cards() (cards []bot.Card, changed <-chan struct{}) {
 	return cards, c.changed
 }
 
+// Lively is a context that ends when nothing has changed on the platform for a
+// while, or with cancel.
+func (c *Chat) Lively(parent context.Context, while time.Duration) (ctx context.Context, cancel func()) {
+	ctx, end := context.WithCancelCause(parent)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			_, changed := c.Cards()
+			select {
+			case <-changed:
+			case <-time.After(while):
+				end(fmt.Errorf("nothing has changed for %v", while))
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return ctx, func() { end(nil); wg.Wait() }
+}
+
 // Answers are what only askers saw.
 func (c *Chat) Answers() []Answer {
 	c.mu.Lock()
