@@ -169,7 +169,7 @@ func (s *siege) ownOnly() {
 func (s *siege) failed() {
 	s.t.Helper()
 	s.say(alice, "/vm stop web-1")
-	lease, err := s.store.Claim(s.t.Context(), "pve", "worker")
+	lease, err := s.store.Claim(s.t.Context(), "worker", provision.Wanted{Cluster: "pve"})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func (s *siege) running() []provision.JobID {
 	s.t.Helper()
 	var found []provision.JobID
 	for {
-		lease, err := s.store.Claim(s.t.Context(), "pve", "worker")
+		lease, err := s.store.Claim(s.t.Context(), "worker", provision.Wanted{Cluster: "pve"})
 		if errors.Is(err, provision.ErrNothing) {
 			return found
 		}

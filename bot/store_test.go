@@ -112,7 +112,7 @@ func TestOnSQLite(t *testing.T) {
 	}
 	work := func(evs ...provision.Event) {
 		t.Helper()
-		l, err := store.Claim(ctx, "pve", "worker")
+		l, err := store.Claim(ctx, "worker", provision.Wanted{Cluster: "pve"})
 		if err != nil {
 			t.Fatal(err)
 		}

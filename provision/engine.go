@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,7 +27,10 @@ type Config struct {
 	Clock    cluster.Clock // default: the machine's
 	Log      *slog.Logger  // default: none
 	Owner    string        // names this bot in leases; unique among the bots of one store
-	Workers  int           // jobs at once; default 64: they mostly wait, for PVE and for guests
+	// Workers is how many jobs run at once, default 64: they mostly wait, for
+	// PVE and for guests. What was begun before, here or by another bot, is gone
+	// on with beyond that: others may wait for it.
+	Workers int
 	// Lease must be the store's lease term; default 30 s.
 	Lease time.Duration
 	// Patience is how long a parked job waits for a decision before it is
@@ -171,41 +175,39 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-// dispatch claims jobs, one for each free worker.
+// dispatch claims jobs and starts a worker for each.
 func (e *Engine) dispatch(ctx context.Context) error {
 	var workers errgroup.Group
 	defer workers.Wait() //nolint:errcheck // workers report by events
-	free := make(chan struct{}, e.workers)
+	var busy atomic.Int64
 	for {
-		select {
-		case free <- struct{}{}:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		lease, err := e.claim(ctx)
+		lease, err := e.claim(ctx, func() bool { return busy.Load() >= int64(e.workers) })
 		if err != nil {
 			return err
 		}
+		busy.Add(1)
 		workers.Go(func() error {
-			defer func() { <-free; e.wake.ring() }()
+			defer func() { busy.Add(-1); e.wake.ring() }()
 			e.work(ctx, lease)
 			return nil
 		})
 	}
 }
 
-// claim waits for a job to do.
-func (e *Engine) claim(ctx context.Context) (*Lease, error) {
+// claim waits for a job to do; while all workers are busy, for one that was
+// begun before, as it may hold what they all wait for.
+func (e *Engine) claim(ctx context.Context, full func() bool) (*Lease, error) {
 	for {
 		e.wake.reset()
-		lease, err := e.store.Claim(ctx, e.kit.cluster.Name(), e.owner, kinds...)
+		wanted := Wanted{Cluster: e.kit.cluster.Name(), Kinds: kinds, Begun: full()}
+		lease, err := e.store.Claim(ctx, e.owner, wanted)
 		if err == nil {
 			return lease, nil
 		}
 		if !errors.Is(err, ErrNothing) && ctx.Err() == nil {
 			e.log.Error("no job could be claimed", "err", err)
 		}
-		if err := e.wake.sleep(ctx, e.clock, e.nap(ctx)); err != nil {
+		if err := e.wake.sleep(ctx, e.clock, e.nap(ctx, wanted)); err != nil {
 			return nil, err
 		}
 	}
@@ -213,8 +215,8 @@ func (e *Engine) claim(ctx context.Context) (*Lease, error) {
 
 // nap is how long there is no job to claim, as far as can be seen: new jobs
 // ring, leases run out silently.
-func (e *Engine) nap(ctx context.Context) time.Duration {
-	free, held, err := e.store.Free(ctx, e.kit.cluster.Name())
+func (e *Engine) nap(ctx context.Context, w Wanted) time.Duration {
+	free, held, err := e.store.Free(ctx, w)
 	switch {
 	case err != nil:
 		return e.lease / 6

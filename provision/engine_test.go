@@ -348,7 +348,7 @@ func TestTakeover(t *testing.T) {
 		b.engine.SetPlan(b.step("one", nil))
 		id := b.submit(provision.Order{})
 		began := time.Now()
-		if _, err := b.store.Claim(t.Context(), "test", "dead"); err != nil {
+		if _, err := b.store.Claim(t.Context(), "dead", provision.Wanted{Cluster: "test"}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(3 * time.Second) // looks at a fixed pace would come too late
@@ -364,6 +364,48 @@ func TestTakeover(t *testing.T) {
 			t.Errorf("a lease of 30 s was taken over, and the job over, after %v", took)
 		}
 	})
+}
+
+// A job that others wait for goes on when its bot has died or put it down, also
+// where those who wait have all workers: else they wait for ever.
+func TestAwaitedJobGoesOn(t *testing.T) {
+	for _, dead := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, openStore(t, t.TempDir()))
+			defer b.store.Close()
+			b.engine = provision.NewEngine(provision.Config{
+				Store: b.store, Owner: "test", Workers: 1, Cluster: cluster.New(nil, nil, cluster.Config{Name: "test"}),
+			})
+			b.engine.SetPlan(b.step("one", func(ctx context.Context, w *provision.Work) error {
+				return w.Queue(ctx, "places", 1, "waiting for a place")
+			}))
+			var leases [2]*provision.Lease
+			for i := range leases {
+				b.submit(provision.Order{Key: fmt.Sprint(i)})
+				var err error
+				if leases[i], err = b.store.Claim(t.Context(), "earlier", provision.Wanted{Cluster: "test"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			waits, has := leases[0], leases[1]
+			if _, err := b.store.Reserve(t.Context(), has, "places", "1"); err != nil {
+				t.Fatal(err)
+			}
+			putDown := []*provision.Lease{waits}
+			if !dead {
+				putDown = append(putDown, has)
+			}
+			for _, l := range putDown {
+				if _, err := b.store.Append(t.Context(), l, provision.Event{Kind: provision.JobState, State: provision.StateQueued}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			defer b.start()()
+			for _, l := range leases {
+				b.await(l.Job.ID, provision.StateSucceeded)
+			}
+		})
+	}
 }
 
 // A worker whose lease is old touches the cluster no more before it has renewed

@@ -23,16 +23,15 @@ type Store interface {
 	// on, such as vm/CLUSTER/VMID ("one job per VM"): if one is held by
 	// another job, Submit takes nothing and returns *HeldError.
 	Submit(ctx context.Context, o Order, plan []StepState, claims ...Held) (Job, error)
-	// Claim leases the oldest job of cluster (Order.Cluster) that is queued,
-	// or running or undoing with no lease or one that ran out, and whose spec
-	// kind is among kinds (all when empty). A queued job becomes running by
+	// Claim leases the oldest job that is wanted and is queued, or running or
+	// undoing with no lease or one that ran out. A queued job becomes running by
 	// it (a job.state event); taking over another's job writes no event.
 	// ErrNothing: there is none now.
-	Claim(ctx context.Context, cluster, owner string, kinds ...string) (*Lease, error)
-	// Free tells in how long the first of cluster's jobs is free to be claimed
+	Claim(ctx context.Context, owner string, w Wanted) (*Lease, error)
+	// Free tells in how long the first job that is wanted is free to be claimed
 	// if its holder does not renew the lease; 0: one is free now. False: there
 	// is none that will be without an event.
-	Free(ctx context.Context, cluster string) (time.Duration, bool, error)
+	Free(ctx context.Context, w Wanted) (time.Duration, bool, error)
 	// Append writes evs as the next events of the leased job, all or none,
 	// renews the lease and tells what was asked for meanwhile. Without events
 	// it only renews. ID, Job, Seq, Pos and At of evs are set by it, and
@@ -152,6 +151,13 @@ type Store interface {
 
 	// Close ends all followers and closes the database. Calls after it fail.
 	Close() error
+}
+
+// Wanted are the jobs that a worker would take.
+type Wanted struct {
+	Cluster string   // the jobs' Order.Cluster
+	Kinds   []string // of the jobs' specs; all when empty
+	Begun   bool     // only jobs that a worker had before
 }
 
 // Lease is a worker's hold on a job. One goroutine uses it at a time.

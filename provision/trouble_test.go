@@ -124,7 +124,7 @@ func TestPutDownUndoing(t *testing.T) {
 			<-entered
 			stop()
 			if tt.waits {
-				if _, err := store.Claim(t.Context(), "test", "another"); !errors.Is(err, provision.ErrNothing) {
+				if _, err := store.Claim(t.Context(), "another", provision.Wanted{Cluster: "test"}); !errors.Is(err, provision.ErrNothing) {
 					t.Errorf("another bot claims the job: %v", err)
 				}
 				return

@@ -81,7 +81,7 @@ func TestWithTheRealDesk(t *testing.T) {
 		return len(got) == 1 && strings.Contains(got[0].Text, "pve1")
 	})
 
-	lease, err := store.Claim(t.Context(), "pve", "worker")
+	lease, err := store.Claim(t.Context(), "worker", provision.Wanted{Cluster: "pve"})
 	if err != nil {
 		t.Fatal(err)
 	}

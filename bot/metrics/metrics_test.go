@@ -121,7 +121,7 @@ func submit(t *testing.T, store provision.Store, key string) provision.Job {
 // play runs a job to the given end.
 func (s *scene) play(t *testing.T, evs ...provision.Event) {
 	t.Helper()
-	lease, err := s.store.Claim(t.Context(), "pve", "test")
+	lease, err := s.store.Claim(t.Context(), "test", provision.Wanted{Cluster: "pve"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func TestCardsInPrivate(t *testing.T) {
 	}
 	end := func() {
 		t.Helper()
-		lease, err := store.Claim(t.Context(), "pve", "worker")
+		lease, err := store.Claim(t.Context(), "worker", provision.Wanted{Cluster: "pve"})
 		if err == nil {
 			_, err = store.Append(t.Context(), lease, provision.Event{Kind: provision.JobState, State: provision.StateSucceeded})
 		}

@@ -96,7 +96,7 @@ func TestWithTheRealDesk(t *testing.T) {
 	})
 	stop()
 
-	lease, err := store.Claim(t.Context(), "pve", "worker")
+	lease, err := store.Claim(t.Context(), "worker", provision.Wanted{Cluster: "pve"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func install(t *testing.T, store provision.Store, key string, evs ...provision.E
 	if err != nil {
 		t.Fatal(err)
 	}
-	lease, err := store.Claim(t.Context(), "pve", "test")
+	lease, err := store.Claim(t.Context(), "test", provision.Wanted{Cluster: "pve"})
 	if err != nil {
 		t.Fatal(err)
 	}

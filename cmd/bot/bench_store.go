@@ -88,7 +88,7 @@ func leased(ctx context.Context, s provision.Store, n int) ([]*provision.Lease, 
 		if err != nil {
 			return nil, err
 		}
-		l, err := s.Claim(ctx, "bench", "bench")
+		l, err := s.Claim(ctx, "bench", provision.Wanted{Cluster: "bench"})
 		if err != nil {
 			return nil, err
 		}

@@ -52,8 +52,8 @@ func (b *broken) Submit(ctx context.Context, o provision.Order, p []provision.St
 	return b.Store.Submit(ctx, o, p, c...)
 }
 
-func (b *broken) Claim(ctx context.Context, cluster, owner string, kinds ...string) (*provision.Lease, error) {
-	l, err := b.Store.Claim(ctx, cluster, owner, kinds...)
+func (b *broken) Claim(ctx context.Context, owner string, w provision.Wanted) (*provision.Lease, error) {
+	l, err := b.Store.Claim(ctx, owner, w)
 	if b.claim != nil {
 		return b.claim(l, err)
 	}
@@ -152,8 +152,8 @@ func (b *broken) Accept(ctx context.Context, m provision.Inbox) (bool, error) {
 	return ok, err
 }
 
-func (b *broken) Free(ctx context.Context, cluster string) (time.Duration, bool, error) {
-	d, ok, err := b.Store.Free(ctx, cluster)
+func (b *broken) Free(ctx context.Context, w provision.Wanted) (time.Duration, bool, error) {
+	d, ok, err := b.Store.Free(ctx, w)
 	if b.free != nil {
 		d = b.free(d)
 	}

@@ -79,7 +79,7 @@ func testCopy(t *testing.T, url string) {
 			t.Error(err)
 		}
 		// The job that was under way goes on, and new ones come after it.
-		l, err := s.Claim(t.Context(), "main", "w2")
+		l, err := s.Claim(t.Context(), "w2", provision.Wanted{Cluster: "main"})
 		must(err)
 		_, err = s.Append(t.Context(), l, provision.Event{Kind: provision.JobState, State: provision.StateSucceeded})
 		must(err)

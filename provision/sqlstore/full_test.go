@@ -17,7 +17,7 @@ func worker(t *testing.T, s *Store) *provision.Lease {
 	if _, err := s.Submit(t.Context(), order("k"), []provision.StepState{{Name: "slot"}}); err != nil {
 		t.Fatal(err)
 	}
-	l, err := s.Claim(t.Context(), "main", "w")
+	l, err := s.Claim(t.Context(), "w", provision.Wanted{Cluster: "main"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func victim(url string) error {
 	if err != nil {
 		return err
 	}
-	l, err := s.Claim(ctx, "main", fmt.Sprint(os.Getpid()))
+	l, err := s.Claim(ctx, fmt.Sprint(os.Getpid()), provision.Wanted{Cluster: "main"})
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func TestTwoBots(t *testing.T) {
 		for range 3 {
 			wg.Go(func() {
 				for {
-					l, err := bot.Claim(t.Context(), "main", fmt.Sprint("bot", i))
+					l, err := bot.Claim(t.Context(), fmt.Sprint("bot", i), provision.Wanted{Cluster: "main"})
 					if errors.Is(err, provision.ErrNothing) {
 						return
 					}
@@ -150,7 +150,7 @@ func TestQuickAppend(t *testing.T) {
 	if _, err := s.Submit(t.Context(), order("a"), nil); err != nil {
 		t.Fatal(err)
 	}
-	l, err := s.Claim(t.Context(), "main", "w")
+	l, err := s.Claim(t.Context(), "w", provision.Wanted{Cluster: "main"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func TestServerRestart(t *testing.T) {
 		if _, err := s.Submit(t.Context(), order(fmt.Sprint("k", i)), []provision.StepState{{Name: "slot"}}); err != nil {
 			t.Fatal(err)
 		}
-		l, err := s.Claim(t.Context(), "main", "w")
+		l, err := s.Claim(t.Context(), "w", provision.Wanted{Cluster: "main"})
 		if err != nil {
 			t.Fatal(err)
 		}

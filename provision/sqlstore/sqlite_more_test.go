@@ -24,7 +24,7 @@ func finished(t *testing.T, s *Store, key string) provision.JobID {
 	if _, err := s.Submit(t.Context(), order(key), nil); err != nil {
 		t.Fatal(err)
 	}
-	l, err := s.Claim(t.Context(), "main", "w")
+	l, err := s.Claim(t.Context(), "w", provision.Wanted{Cluster: "main"})
 	if err != nil {
 		t.Fatal(err)
 	}

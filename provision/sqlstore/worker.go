@@ -70,24 +70,15 @@ func (t *txn) submit(ctx context.Context, id provision.JobID, o provision.Order,
 }
 
 // Claim implements provision.Store.
-func (s *Store) Claim(ctx context.Context, cluster, owner string, kinds ...string) (*provision.Lease, error) {
+func (s *Store) Claim(ctx context.Context, owner string, w provision.Wanted) (*provision.Lease, error) {
 	if owner == "" {
 		return nil, errors.New("a lease needs an owner")
 	}
 	var l *provision.Lease
 	err := s.write(ctx, func(t *txn) error {
-		args := []any{cluster, micros(t.now)}
-		known := ""
-		if len(kinds) > 0 {
-			marks := make([]string, len(kinds))
-			for i, k := range kinds {
-				args = append(args, k)
-				marks[i] = fmt.Sprintf("$%d", len(args))
-			}
-			known = ` AND kind IN (` + strings.Join(marks, ", ") + `)`
-		}
+		where, args := claimable(w, micros(t.now))
 		r, err := scanRow(t.queryRow(ctx, `SELECT `+columns+` FROM jobs
-			WHERE cluster = $1 AND `+claimable+` AND lease_until <= $2`+known+`
+			WHERE lease_until <= $1 AND `+where+`
 			ORDER BY id LIMIT 1`+s.dialect.skipLocked, args...).Scan)
 		if errors.Is(err, sql.ErrNoRows) {
 			return provision.ErrNothing
@@ -111,17 +102,36 @@ func (s *Store) Claim(ctx context.Context, cluster, owner string, kinds ...strin
 	return l, nil
 }
 
-// claimable are the jobs that are somebody's to work on.
-const claimable = `state IN ('queued', 'running', 'undoing')`
+// claimable is the condition for jobs that are w's to work on, leased or not,
+// and the query's arguments: those that are given, and its own after them.
+func claimable(w provision.Wanted, args ...any) (string, []any) {
+	mark := func(arg any) string {
+		args = append(args, arg)
+		return fmt.Sprintf("$%d", len(args))
+	}
+	where := `state IN ('queued', 'running', 'undoing') AND cluster = ` + mark(w.Cluster)
+	if len(w.Kinds) > 0 {
+		marks := make([]string, len(w.Kinds))
+		for i, kind := range w.Kinds {
+			marks[i] = mark(kind)
+		}
+		where += ` AND kind IN (` + strings.Join(marks, ", ") + `)`
+	}
+	if w.Begun {
+		where += ` AND epoch > 0`
+	}
+	return where, args
+}
 
 // Free implements provision.Store.
-func (s *Store) Free(ctx context.Context, cluster string) (time.Duration, bool, error) {
+func (s *Store) Free(ctx context.Context, w provision.Wanted) (time.Duration, bool, error) {
 	now, err := s.now(ctx)
 	if err != nil {
 		return 0, false, err
 	}
 	var until sql.NullInt64
-	err = s.queryRow(ctx, `SELECT min(lease_until) FROM jobs WHERE cluster = $1 AND `+claimable, cluster).Scan(&until)
+	where, args := claimable(w)
+	err = s.queryRow(ctx, `SELECT min(lease_until) FROM jobs WHERE `+where, args...).Scan(&until)
 	if err != nil || !until.Valid {
 		return 0, false, err
 	}

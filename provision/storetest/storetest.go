@@ -210,7 +210,7 @@ func (e *env) submit(o provision.Order, claims ...provision.Held) provision.Job 
 // claim claims a job of the cluster main, which must be there.
 func (e *env) claim(owner string) *provision.Lease {
 	e.Helper()
-	l, err := e.s.Claim(e.ctx, "main", owner)
+	l, err := e.s.Claim(e.ctx, owner, provision.Wanted{Cluster: "main"})
 	e.must(err)
 	return l
 }

@@ -76,7 +76,7 @@ func testSubmitClaims(e *env) {
 }
 
 func testClaim(e *env) {
-	_, err := e.s.Claim(e.ctx, "main", "w")
+	_, err := e.s.Claim(e.ctx, "w", provision.Wanted{Cluster: "main"})
 	e.is(err, provision.ErrNothing)
 	other := order("elsewhere")
 	other.Cluster = "other"
@@ -85,30 +85,47 @@ func testClaim(e *env) {
 	e.submit(order("first"))
 	e.submit(order("last"))
 
-	_, err = e.s.Claim(e.ctx, "main", "w", "destroy")
+	_, err = e.s.Claim(e.ctx, "w", provision.Wanted{Cluster: "main", Kinds: []string{"destroy"}})
 	e.is(err, provision.ErrNothing)
-	l, err := e.s.Claim(e.ctx, "main", "w", "destroy", "install")
+	l, err := e.s.Claim(e.ctx, "w", provision.Wanted{Cluster: "main", Kinds: []string{"destroy", "install"}})
 	e.must(err)
 	if l.Job.ID != 3 || l.Owner != "w" || l.Job.State != provision.StateRunning || l.Job.Started.IsZero() {
 		e.Fatalf("claimed %+v", l)
 	}
 	e.same("claimed job and the stored one", l.Job, e.job(3))
+	begun := provision.Wanted{Cluster: "main", Begun: true}
+	_, err = e.s.Claim(e.ctx, "w", begun)
+	e.is(err, provision.ErrNothing)
 	if l := e.claim("w"); l.Job.ID != 4 {
 		e.Errorf("then job %d, want 4", l.Job.ID)
 	}
-	_, err = e.s.Claim(e.ctx, "main", "w")
+	e.append(l, to(provision.StateQueued)) // is put down
+	e.submit(order("new"))
+	if l, err = e.s.Claim(e.ctx, "w", begun); err != nil || l.Job.ID != 3 {
+		e.Errorf("of what was begun: %+v, %v; want job 3", l, err)
+	}
+	_, err = e.s.Claim(e.ctx, "w", begun)
+	e.is(err, provision.ErrNothing)
+	if l := e.claim("w"); l.Job.ID != 5 {
+		e.Errorf("at last job %d, want 5", l.Job.ID)
+	}
+	_, err = e.s.Claim(e.ctx, "w", provision.Wanted{Cluster: "main"})
 	e.is(err, provision.ErrNothing)
 }
 
 func testFree(e *env) {
-	free := func(cluster string, want time.Duration, held bool) {
+	freeOf := func(w provision.Wanted, want time.Duration, held bool) {
 		e.Helper()
-		d, ok, err := e.s.Free(e.ctx, cluster)
+		d, ok, err := e.s.Free(e.ctx, w)
 		e.must(err)
 		// A store with a clock of its own has gone on a little.
 		if ok != held || d > want || d < want-5*time.Second {
-			e.Errorf("a job of %s is free in %v, %v; want %v, %v", cluster, d, ok, want, held)
+			e.Errorf("of %+v one is free in %v, %v; want %v, %v", w, d, ok, want, held)
 		}
+	}
+	free := func(cluster string, want time.Duration, held bool) {
+		e.Helper()
+		freeOf(provision.Wanted{Cluster: cluster}, want, held)
 	}
 	free("main", 0, false)
 	e.submit(e.gated("waits", 1))
@@ -120,6 +137,8 @@ func testFree(e *env) {
 	free("other", 0, false)
 	e.clock.Move(Lease / 2)
 	e.submit(order("later"))
+	freeOf(provision.Wanted{Cluster: "main", Begun: true}, Lease/2, true)
+	freeOf(provision.Wanted{Cluster: "main", Kinds: []string{"destroy"}}, 0, false)
 	b := e.claim("b")
 	free("main", Lease/2, true)
 	e.append(a)
@@ -138,7 +157,7 @@ func testClaimAtOnce(e *env) {
 	var mu sync.Mutex
 	var got []provision.JobID
 	atOnce(20, func(i int) {
-		l, err := e.s.Claim(e.ctx, "main", fmt.Sprint("w", i))
+		l, err := e.s.Claim(e.ctx, fmt.Sprint("w", i), provision.Wanted{Cluster: "main"})
 		if err != nil {
 			return
 		}
@@ -154,16 +173,16 @@ func testLease(e *env) {
 	old := e.running("a")
 	e.append(old, started("slot"))
 	e.clock.Move(Lease - time.Second)
-	_, err := e.s.Claim(e.ctx, "main", "w2")
+	_, err := e.s.Claim(e.ctx, "w2", provision.Wanted{Cluster: "main"})
 	e.is(err, provision.ErrNothing)
 	e.append(old) // heartbeat
 	e.clock.Move(Lease - time.Second)
-	_, err = e.s.Claim(e.ctx, "main", "w2")
+	_, err = e.s.Claim(e.ctx, "w2", provision.Wanted{Cluster: "main"})
 	e.is(err, provision.ErrNothing)
 
 	e.clock.Move(2 * time.Second)
 	e.append(old, done("slot")) // late, but nobody took it over
-	_, err = e.s.Claim(e.ctx, "main", "w2")
+	_, err = e.s.Claim(e.ctx, "w2", provision.Wanted{Cluster: "main"})
 	e.is(err, provision.ErrNothing)
 
 	e.clock.Move(Lease)
@@ -299,7 +318,7 @@ func testAppendAgain(e *env) {
 	again = stale
 	e.append(&again, evs...)
 	e.clock.Move(Lease / 2)
-	_, err = e.s.Claim(e.ctx, "main", "w2")
+	_, err = e.s.Claim(e.ctx, "w2", provision.Wanted{Cluster: "main"})
 	e.is(err, provision.ErrNothing)
 	e.append(&again, to(provision.StateSucceeded))
 
