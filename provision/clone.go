@@ -20,7 +20,7 @@ func (k *kit) clonePlan() plan {
 	return plan{
 		{Phase: "preparation", Name: "checking source", Run: k.checkSource, Interrupt: true},
 		{Phase: "preparation", Name: "assigning IP", Run: k.takeSlot, Undo: k.freeSlot, Interrupt: true},
-		{Phase: "clone", Name: "cloning VM", Run: k.makesRoom(k.cloneVM), Done: never, Undo: k.removeClone, Changes: true},
+		{Phase: "clone", Name: "cloning VM", Run: k.cloneVM, Done: never, Undo: k.removeClone, Changes: true},
 		{Phase: "clone", Name: "initializing configuration", Run: k.setUpClone, Done: never, Changes: true},
 		{Phase: "clone", Name: "finalizing", Run: k.tellClone},
 	}
@@ -121,9 +121,6 @@ func (k *kit) cloneVM(ctx context.Context, w *Work) error {
 		}
 	}
 	w.Result("VM %d on %s", f.VMID, f.Node)
-	if err := w.Leave(ctx, k.importQueue(f)); err != nil {
-		return err
-	}
 	return k.forget(ctx, w, task)
 }
 

@@ -61,19 +61,6 @@ func (k *kit) createVM(ctx context.Context, w *Work) error {
 
 func (k *kit) importQueue(f Facts) string { return "import/" + f.Cluster + "/" + f.Node }
 
-// makesRoom has a step that failed give its place among the imports back: its job
-// imports nothing now, and may wait long for people to decide.
-func (k *kit) makesRoom(run func(context.Context, *Work) error) func(context.Context, *Work) error {
-	return func(ctx context.Context, w *Work) error {
-		err := run(ctx, w)
-		if err == nil || ctx.Err() != nil || errors.Is(err, cluster.ErrLost) { // it may still be importing
-			return err
-		}
-		w.Leave(ctx, k.importQueue(w.Facts())) //nolint:errcheck // the job's end frees it at the latest
-		return err
-	}
-}
-
 // tryCreate starts the task, or finds it, and follows it to the import.
 func (k *kit) tryCreate(ctx context.Context, w *Work, f Facts) error {
 	tasks := k.cluster.Tasks()
@@ -233,9 +220,6 @@ func (k *kit) followImport(ctx context.Context, w *Work) error {
 	}
 	if !ours(c, w.Job()) || c.Lock() != "" || c.Options[bootDisk] == "" {
 		return Errorf(Failed, "VM %d was not created as ordered: its configuration on %s is incomplete", f.VMID, f.Node)
-	}
-	if err := w.Leave(ctx, k.importQueue(f)); err != nil {
-		return err
 	}
 	volume, _, _ := strings.Cut(c.Options[bootDisk], ",")
 	w.Result("%s", volume)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -403,6 +404,77 @@ func TestAwaitedJobGoesOn(t *testing.T) {
 			defer b.start()()
 			for _, l := range leases {
 				b.await(l.Job.ID, provision.StateSucceeded)
+			}
+		})
+	}
+}
+
+// A job has the place that it queued for until the step has ended, in whatever
+// way, or the next one where it keeps it; and never two.
+func TestPlaces(t *testing.T) {
+	no := errors.New("no")
+	for name, tt := range map[string]struct {
+		queues []string
+		keeps  bool
+		fails  bool
+		dies   bool // with the effect there
+		within []string
+		after  []string
+	}{
+		"done":   {queues: []string{"a"}, within: []string{"a"}},
+		"failed": {queues: []string{"a"}, fails: true, within: []string{"a"}},
+		"found":  {queues: []string{"a"}, dies: true, within: []string{"a"}},
+		"kept":   {queues: []string{"a"}, keeps: true, within: []string{"a"}, after: []string{"a"}},
+		"moved":  {queues: []string{"a", "b"}, within: []string{"b"}},
+		"again":  {queues: []string{"a", "a"}, within: []string{"a"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, openStore(t, t.TempDir()))
+			t.Cleanup(func() { b.store.Close() })
+			has := func(w *provision.Work) (places []string) {
+				for _, h := range w.Job().Slots {
+					places = append(places, strings.TrimPrefix(h.Pool, "places/"))
+				}
+				return places
+			}
+			var within, after []string
+			died := make(chan struct{})
+			one := b.step("one", func(ctx context.Context, w *provision.Work) error {
+				for _, q := range tt.queues {
+					if err := w.Queue(ctx, q, 1, "waiting"); err != nil {
+						return err
+					}
+				}
+				within = has(w)
+				switch {
+				case tt.fails:
+					return no
+				case tt.dies:
+					close(died)
+					<-ctx.Done()
+				}
+				return context.Cause(ctx)
+			})
+			one.Keeps, one.Changes = tt.keeps, true
+			one.Done = func(context.Context, *provision.Work) (bool, error) { return true, nil }
+			b.engine.SetPlan(one, b.step("two", func(_ context.Context, w *provision.Work) error {
+				after = has(w)
+				return no
+			}))
+			stop := b.start()
+			id := b.submit(provision.Order{OnFailure: provision.OnFailureAsk})
+			if tt.dies {
+				<-died
+				stop()
+				stop = b.start()
+			}
+			job := b.await(id, provision.StateParked)
+			stop()
+			if !slices.Equal(within, tt.within) || !slices.Equal(after, tt.after) {
+				t.Errorf("within the step the job had %q, want %q; after it %q, want %q", within, tt.within, after, tt.after)
+			}
+			if len(job.Slots) > 0 {
+				t.Errorf("while people decide it has %v", job.Slots)
 			}
 		})
 	}

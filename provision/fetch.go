@@ -22,8 +22,7 @@ type imageWork interface {
 	Result(format string, a ...any)
 	Progress(ctx context.Context, fraction float64, text string)
 	Log(ctx context.Context, lines ...string)
-	Queue(ctx context.Context, pool string, n int, what string) error
-	Leave(ctx context.Context, pool string) error
+	Queue(ctx context.Context, what string, n int, text string) error
 }
 
 // withImage makes a step's function of one that is about an image.
@@ -169,11 +168,9 @@ func (k *kit) downloadOnce(ctx context.Context, w imageWork, img image.Image) er
 		}
 	}
 	f := w.Facts()
-	queue := k.downloadQueue(ctx, f, img)
-	if err := w.Queue(ctx, queue, 1, "waiting for another job's download"); err != nil {
+	if err := w.Queue(ctx, k.downloadQueue(ctx, f, img), 1, "waiting for another job's download"); err != nil {
 		return err
 	}
-	defer w.Leave(context.WithoutCancel(ctx), queue) //nolint:errcheck // the job's end frees it at the latest
 	there, err := k.adoptImage(ctx, w, img)
 	if err != nil || there {
 		return err
@@ -198,7 +195,7 @@ func (k *kit) forgetImage(ctx context.Context, w imageWork, img image.Image) err
 	return k.checkImage(ctx, w, img)
 }
 
-// downloadQueue is the pool in which downloads of one image to one place queue.
+// downloadQueue is what downloads of one image to one place queue for.
 func (k *kit) downloadQueue(ctx context.Context, f Facts, img image.Image) string {
 	place := f.Node + "/" + f.Depot
 	if r, err := k.view.resources(ctx); err == nil && slices.ContainsFunc(r.Storages, func(s cluster.Storage) bool { return s.Name == f.Depot && s.Shared }) {

@@ -114,7 +114,6 @@ func (k *kit) move(ctx context.Context, w *Work, s Migrate) error {
 		if err := w.Queue(ctx, "migrate/"+k.cluster.Name()+"/"+s.To, 1, "waiting for another migration to "+s.To); err != nil {
 			return err
 		}
-		defer w.Leave(context.WithoutCancel(ctx), "migrate/"+k.cluster.Name()+"/"+s.To) //nolint:errcheck // the job's end frees it at the latest
 		task, err = k.cluster.StartMigrate(ctx, ref.Node, key, cluster.Migration{
 			VMID: ref.VMID, Target: s.To, Online: check.Running, LocalDisks: len(check.LocalDisks) > 0, Storage: s.Storage,
 		})

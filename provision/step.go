@@ -24,6 +24,9 @@ type Step struct {
 	// Interrupt says that a cancel request may end Run's context. Without it
 	// the step is waited for and then undone.
 	Interrupt bool
+	// Keeps says that the next step goes on with the places that this one
+	// queued for. Else the job leaves them when the step has ended.
+	Keeps bool
 }
 
 // plan is a recipe: the steps of one kind of spec, in order.

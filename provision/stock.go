@@ -94,7 +94,6 @@ func (l *lone) Learn(_ context.Context, f Facts) error           { l.facts.merge
 func (l *lone) Result(format string, a ...any)                   { l.tell(fmt.Sprintf(format, a...)) }
 func (l *lone) Log(context.Context, ...string)                   {}
 func (l *lone) Queue(context.Context, string, int, string) error { return nil }
-func (l *lone) Leave(context.Context, string) error              { return nil }
 func (l *lone) Progress(_ context.Context, fraction float64, text string) {
 	if fraction >= 0 {
 		text = fmt.Sprintf("%s: %.0f%%", text, fraction*100)

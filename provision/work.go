@@ -96,9 +96,15 @@ func (w *Work) Release(ctx context.Context, pool, slot string, cooling time.Dura
 	return w.h.release(ctx, pool, slot, cooling)
 }
 
-// Queue waits for one of n places in a pool, telling so on the card. The job
-// has the place until Leave, or its end.
-func (w *Work) Queue(ctx context.Context, pool string, n int, what string) error {
+// placesPrefix begins the pools of places that jobs queue for.
+const placesPrefix = "places/"
+
+// Queue waits for one of the n places at what, telling so on the card. The job has
+// it until the step has ended. It gives back a place that it has elsewhere: jobs
+// that wait for each other's would wait for ever.
+func (w *Work) Queue(ctx context.Context, what string, n int, text string) error {
+	pool := placesPrefix + what
+	w.h.leave(ctx, pool)
 	places := make([]string, n)
 	for i := range places {
 		places[i] = fmt.Sprint(i + 1)
@@ -108,21 +114,24 @@ func (w *Work) Queue(ctx context.Context, pool string, n int, what string) error
 		if _, held := errors.AsType[*HeldError](err); !held {
 			return err
 		}
-		w.Progress(ctx, -1, what)
+		w.Progress(ctx, -1, text)
 		if err := w.h.clock.Sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
 }
 
-// Leave gives the job's place in a pool back.
-func (w *Work) Leave(ctx context.Context, pool string) error {
-	for _, held := range w.Job().Slots {
-		if held.Pool == pool {
-			return w.Release(ctx, pool, held.Slot, 0)
+// leave gives the places back that the job queued for, but for one in the pool
+// keep. One that can't be given back now is free at the end of the job.
+func (h *holder) leave(ctx context.Context, keep string) {
+	for _, held := range h.job().Slots {
+		if !strings.HasPrefix(held.Pool, placesPrefix) || held.Pool == keep {
+			continue
+		}
+		if err := h.release(ctx, held.Pool, held.Slot, 0); err != nil {
+			h.log.Debug("a place was not given back", "place", held.Pool, "err", err)
 		}
 	}
-	return nil
 }
 
 // holder holds the lease of one job: the only writer of its sequence. Its

@@ -142,7 +142,7 @@ func (h *holder) take(ctx context.Context, step Step, resumed bool) error {
 		case err != nil:
 			return h.failed(ctx, w, err)
 		case done:
-			return h.append(ctx, Event{Kind: StepDone, Step: step.Name, Text: w.result})
+			return h.done(ctx, step, w)
 		}
 	}
 	if err := h.append(ctx, Event{Kind: StepStarted, Step: step.Name}); err != nil {
@@ -159,6 +159,13 @@ func (h *holder) take(ctx context.Context, step Step, resumed bool) error {
 		return h.failed(ctx, w, err)
 	}
 	log.Info("step done")
+	return h.done(ctx, step, w)
+}
+
+func (h *holder) done(ctx context.Context, step Step, w *Work) error {
+	if !step.Keeps {
+		h.leave(ctx, "")
+	}
 	return h.append(ctx, Event{Kind: StepDone, Step: step.Name, Text: w.result})
 }
 
@@ -201,7 +208,9 @@ func (h *holder) run(ctx context.Context, step Step, w *Work) error {
 	}
 }
 
+// failed ends a step whose job may now wait long for people to decide.
 func (h *holder) failed(ctx context.Context, w *Work, err error) error {
+	h.leave(ctx, "")
 	problem := ProblemOf(err)
 	if err := h.append(ctx, Event{Kind: StepFailed, Step: w.step, Text: problem.Say, Err: problem}); err != nil {
 		return err

@@ -58,8 +58,7 @@ func (d *Deadly) Append(ctx context.Context, l *provision.Lease, evs ...provisio
 func (d *Deadly) Reserve(ctx context.Context, l *provision.Lease, pool string, slots ...string) (string, error) {
 	got, err := d.Store.Reserve(ctx, l, pool, slots...)
 	if err == nil {
-		kind, _, _ := strings.Cut(pool, "/")
-		d.border(l, "", "has a slot of "+kind)
+		d.border(l, "", "has a slot of "+kindOf(pool))
 	}
 	return got, err
 }
@@ -68,10 +67,15 @@ func (d *Deadly) Reserve(ctx context.Context, l *provision.Lease, pool string, s
 func (d *Deadly) Release(ctx context.Context, l *provision.Lease, pool, slot string, cooling time.Duration) error {
 	err := d.Store.Release(ctx, l, pool, slot, cooling)
 	if err == nil {
-		kind, _, _ := strings.Cut(pool, "/")
-		d.border(l, "", "gave back a slot of "+kind)
+		d.border(l, "", "gave back a slot of "+kindOf(pool))
 	}
 	return err
+}
+
+// kindOf is the kind of a pool, without which one it is.
+func kindOf(pool string) string {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(pool, "places/"), "/")
+	return kind
 }
 
 // border dies, unless somebody did here before.
