@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // bench is this machine as a node with some tools of the test's making.
@@ -338,14 +339,20 @@ func TestInterruptBeforeTheBeginning(t *testing.T) {
 }
 
 func TestTaskUnderSystemd(t *testing.T) {
-	for name, systemdRun := range map[string]string{
-		"launches": `echo "$*" >"$BENCH/systemd"; shift 5; setsid "$@" &`,
-		"fails":    `exit 1`,
+	for name, tt := range map[string]struct {
+		systemdRun string
+		launched   int
+	}{
+		"launches": {`echo "$*" >"$BENCH/systemd"; shift 5; setsid "$@" &`, 1},
+		"fails":    {`exit 1`, 1},
 		// It failed to say so, but it did launch: the command still runs once.
-		"both": `shift 5; setsid "$@"; exit 1`,
+		"both": {`shift 5; setsid "$@"; exit 1`, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, map[string]string{"systemd-run": systemdRun})
+			b := newBench(t, map[string]string{
+				"systemd-run": tt.systemdRun,
+				"setsid":      `PATH=${PATH#*:} setsid -w "$@"; echo >>"$BENCH/ended"`,
+			})
 			ts := b.tasks()
 			ts.systemd = b.dir
 			task, err := ts.Start(t.Context(), "pve1", "a", Cmd{Argv: []string{"sh", "-c", `echo ran >>"$1"; echo out`, "sh", b.path("ran")}})
@@ -357,6 +364,9 @@ func TestTaskUnderSystemd(t *testing.T) {
 			}
 			if got := b.read(t, "ran"); got != "ran\n" {
 				t.Errorf("the command wrote %q, want one line", got)
+			}
+			for b.read(t, "ended") != strings.Repeat("\n", tt.launched) { // its files go with the test
+				time.Sleep(10 * time.Millisecond)
 			}
 			asked := b.read(t, "systemd")
 			if name == "launches" && !strings.Contains(asked, "--collect --unit=pvebot-a-") {
