@@ -27,6 +27,9 @@ import (
 
 func TestMain(m *testing.M) {
 	pvesim.Main()
+	if os.Getenv(childServes) != "" { // testscript's copy of the program would outlive a kill
+		os.Exit(m.Run())
+	}
 	// These tests mostly wait for other processes; -parallel says otherwise.
 	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
