@@ -409,8 +409,9 @@ func TestAwaitedJobGoesOn(t *testing.T) {
 	}
 }
 
-// A job has the place that it queued for until the step has ended, in whatever
-// way, or the next one where it keeps it; and never two.
+// A job has the place that it queued for until the step is done, or the next one
+// where it keeps it, or until what the step did is undone; never while people
+// decide, and never two.
 func TestPlaces(t *testing.T) {
 	no := errors.New("no")
 	for name, tt := range map[string]struct {
@@ -418,11 +419,14 @@ func TestPlaces(t *testing.T) {
 		keeps  bool
 		fails  bool
 		dies   bool // with the effect there
+		undoes bool // what failed
 		within []string
+		undo   []string // in the undo, which fails
 		after  []string
 	}{
 		"done":   {queues: []string{"a"}, within: []string{"a"}},
 		"failed": {queues: []string{"a"}, fails: true, within: []string{"a"}},
+		"undone": {queues: []string{"a"}, fails: true, undoes: true, within: []string{"a"}, undo: []string{"a"}},
 		"found":  {queues: []string{"a"}, dies: true, within: []string{"a"}},
 		"kept":   {queues: []string{"a"}, keeps: true, within: []string{"a"}, after: []string{"a"}},
 		"moved":  {queues: []string{"a", "b"}, within: []string{"b"}},
@@ -437,7 +441,7 @@ func TestPlaces(t *testing.T) {
 				}
 				return places
 			}
-			var within, after []string
+			var within, undo, after []string
 			died := make(chan struct{})
 			one := b.step("one", func(ctx context.Context, w *provision.Work) error {
 				for _, q := range tt.queues {
@@ -457,12 +461,20 @@ func TestPlaces(t *testing.T) {
 			})
 			one.Keeps, one.Changes = tt.keeps, true
 			one.Done = func(context.Context, *provision.Work) (bool, error) { return true, nil }
+			one.Undo = func(_ context.Context, w *provision.Work) error {
+				undo = has(w)
+				return no
+			}
 			b.engine.SetPlan(one, b.step("two", func(_ context.Context, w *provision.Work) error {
 				after = has(w)
 				return no
 			}))
 			stop := b.start()
-			id := b.submit(provision.Order{OnFailure: provision.OnFailureAsk})
+			order := provision.Order{OnFailure: provision.OnFailureAsk}
+			if tt.undoes {
+				order.OnFailure = provision.OnFailureUndo
+			}
+			id := b.submit(order)
 			if tt.dies {
 				<-died
 				stop()
@@ -470,8 +482,8 @@ func TestPlaces(t *testing.T) {
 			}
 			job := b.await(id, provision.StateParked)
 			stop()
-			if !slices.Equal(within, tt.within) || !slices.Equal(after, tt.after) {
-				t.Errorf("within the step the job had %q, want %q; after it %q, want %q", within, tt.within, after, tt.after)
+			if !slices.Equal(within, tt.within) || !slices.Equal(undo, tt.undo) || !slices.Equal(after, tt.after) {
+				t.Errorf("within the step the job had %q, in its undo %q, after it %q; want %q, %q, %q", within, undo, after, tt.within, tt.undo, tt.after)
 			}
 			if len(job.Slots) > 0 {
 				t.Errorf("while people decide it has %v", job.Slots)

@@ -25,7 +25,8 @@ type Step struct {
 	// the step is waited for and then undone.
 	Interrupt bool
 	// Keeps says that the next step goes on with the places that this one
-	// queued for. Else the job leaves them when the step has ended.
+	// queued for. Else the job leaves them when the step is done; and in any
+	// case when people are asked, or the job is over.
 	Keeps bool
 }
 

@@ -100,7 +100,7 @@ func (w *Work) Release(ctx context.Context, pool, slot string, cooling time.Dura
 const placesPrefix = "places/"
 
 // Queue waits for one of the n places at what, telling so on the card. The job has
-// it until the step has ended. It gives back a place that it has elsewhere: jobs
+// it until the step is done, see Step.Keeps. It gives back a place that it has elsewhere: jobs
 // that wait for each other's would wait for ever.
 func (w *Work) Queue(ctx context.Context, what string, n int, text string) error {
 	pool := placesPrefix + what

@@ -26,7 +26,7 @@ func (e *Engine) work(ctx context.Context, l *Lease) {
 
 	plan, err := e.planOf(l.Job.Order.Spec)
 	if err != nil {
-		err = h.append(ctx, Event{Kind: JobState, State: StateParked, Err: ProblemOf(err)})
+		err = h.park(ctx, err)
 	} else if l.Job.State == StateUndoing {
 		err = h.undo(ctx, plan)
 	} else {
@@ -80,7 +80,7 @@ func (h *holder) forward(ctx context.Context, plan plan) error {
 		}
 		step, err := plan.step(s.Name)
 		if err != nil {
-			return h.append(ctx, Event{Kind: JobState, State: StateParked, Err: ProblemOf(err)})
+			return h.park(ctx, err)
 		}
 		if err := h.take(ctx, step, s.Status == StepRunning); err != nil {
 			failed, ok := errors.AsType[*stepError](err)
@@ -93,7 +93,7 @@ func (h *holder) forward(ctx context.Context, plan plan) error {
 			case asks:
 				return h.askAgain(ctx, changed.now)
 			case h.job().Order.OnFailure == OnFailureAsk && KindOf(failed.err) != Cancelled:
-				return h.append(ctx, Event{Kind: JobState, State: StateParked, Err: ProblemOf(failed.err)})
+				return h.park(ctx, failed.err)
 			}
 			return h.turnBack(ctx, plan, failed.err)
 		}
@@ -111,6 +111,7 @@ func (h *holder) askAgain(ctx context.Context, now Plan) error {
 		gate.Expires = h.clock.Now().Add(gate.Expires.Sub(job.Created)).UTC()
 	}
 	order.Gate = &gate
+	h.leave(ctx, "")
 	switch s := order.Spec.(type) {
 	case Migrate:
 		s.Digest = now.Digest
@@ -208,14 +209,19 @@ func (h *holder) run(ctx context.Context, step Step, w *Work) error {
 	}
 }
 
-// failed ends a step whose job may now wait long for people to decide.
 func (h *holder) failed(ctx context.Context, w *Work, err error) error {
-	h.leave(ctx, "")
 	problem := ProblemOf(err)
 	if err := h.append(ctx, Event{Kind: StepFailed, Step: w.step, Text: problem.Say, Err: problem}); err != nil {
 		return err
 	}
 	return &stepError{err}
+}
+
+// park stores evs, and why people have to decide now. That may take long, so that
+// others get the job's places.
+func (h *holder) park(ctx context.Context, why error, evs ...Event) error {
+	h.leave(ctx, "")
+	return h.append(ctx, append(evs, Event{Kind: JobState, State: StateParked, Err: ProblemOf(why)})...)
 }
 
 // turnBack stores why, and undoes.
@@ -237,7 +243,7 @@ func (h *holder) undo(ctx context.Context, plan plan) error {
 		}
 		step, err := plan.step(s.Name)
 		if err != nil {
-			return h.append(ctx, Event{Kind: JobState, State: StateParked, Err: ProblemOf(err)})
+			return h.park(ctx, err)
 		}
 		if step.Undo == nil {
 			continue
@@ -252,9 +258,7 @@ func (h *holder) undo(ctx context.Context, plan plan) error {
 			}
 			say, try := Explain(err)
 			err = &Error{Kind: KindOf(err), Say: fmt.Sprintf("%s could not be undone: %s", s.Name, say), Try: try, Err: err}
-			return h.append(ctx,
-				Event{Kind: StepFailed, Step: s.Name, Text: say, Err: ProblemOf(err)},
-				Event{Kind: JobState, State: StateParked, Err: ProblemOf(err)})
+			return h.park(ctx, err, Event{Kind: StepFailed, Step: s.Name, Text: say, Err: ProblemOf(err)})
 		}
 		if err := h.append(ctx, Event{Kind: StepUndone, Step: s.Name, Text: w.result}); err != nil {
 			return err
