@@ -24,7 +24,8 @@ fi
 resumed=no
 [ ! -s "$file.part" ] || resumed=yes
 while :; do
-	wget -c --progress=dot:giga -O "$file.part" -- "$url"
+	# By itself it would wait for a silent server for hours.
+	wget -c -T 60 -t 10 --progress=dot:giga -O "$file.part" -- "$url"
 	status=$?
 	if [ "$status" = 0 ] && check "$file.part"; then
 		break

@@ -1,3 +1,3 @@
 # Prints a document: ETC URL.
 use_proxy "$1"
-exec wget -qO- -- "$2"
+exec wget -T 10 -t 2 -qO- -- "$2"

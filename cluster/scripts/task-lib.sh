@@ -22,15 +22,22 @@ started_at() {
 	printf '%s\n' "${20}"
 }
 
+# read_status sets code, to 0 where there is no status, or an empty one: a full
+# /run takes files, but not what is in them.
+read_status() {
+	{ read -r code <"$dir/status"; } 2>/dev/null && [ -n "$code" ] && return
+	code=0
+	return 1
+}
+
 # find_state sets state to gone, exited, lost, running or waiting (not begun yet), and
 # code and pid with it. It needs dir, bootid (the file) and nonce.
 find_state() {
-	code=0 pid=0
-	state=gone
+	pid=0
+	state=gone code=0
 	[ -d "$dir" ] || return 0
 	state=exited
-	{ read -r code <"$dir/status"; } 2>/dev/null && return 0
-	code=0
+	read_status && return 0
 	state=lost
 	{ read -r boot_now <"$bootid" && read -r boot_then <"$dir/boot"; } 2>/dev/null || return 0
 	[ "$boot_now" = "$boot_then" ] || return 0
@@ -40,7 +47,7 @@ find_state() {
 			return 0
 		fi
 		# It may have ended between our two looks.
-		{ read -r code <"$dir/status"; } 2>/dev/null && state=exited
+		read_status && state=exited
 		return 0
 	fi
 	state=waiting

@@ -12,5 +12,5 @@ eval "set -- $(cat "$dir/cmd")"
 (umask 022 && exec "$@") <"$dir/stdin" >>"$dir/out" 2>&1
 status=$?
 rm -f "$dir/stdin"
-printf '%s\n' "$status" >"$dir/status.tmp"
-mv -T "$dir/status.tmp" "$dir/status"
+printf '%s\n' "$status" >"$dir/status.tmp" && # /run may be full
+	mv -T "$dir/status.tmp" "$dir/status"
