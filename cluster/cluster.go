@@ -64,7 +64,7 @@ type Cluster struct {
 	cfg   Config
 
 	cpus  cpus
-	first atomic.Int32 // of nodes.Names(): who is asked first, see ask
+	first atomic.Int64 // of nodes.Names(): who is asked first, see ask
 }
 
 // Guest is an entry of /etc/pve/.vmlist: a VM or a container.

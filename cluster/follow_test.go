@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -52,6 +53,30 @@ func TestFollowGivesUpOnABlindNode(t *testing.T) {
 	}
 	if _, ended := errors.AsType[*ExitError](last); ended || !errors.Is(last, ErrLost) || !strings.Contains(last.Error(), "not a command of the bot") {
 		t.Errorf("it ended with %v", last)
+	}
+}
+
+// A node that does not come back leaves a task of which nobody knows how it
+// ended. One that boots does.
+func TestFollowGivesUpOnADeadNode(t *testing.T) {
+	for away, dead := range map[time.Duration]bool{10 * time.Minute: false, time.Hour: true} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			node := pollsOnly{func() (Result, error) {
+				if time.Since(began) < away {
+					return Result{}, notStarted(errors.New("no route to host"))
+				}
+				return says("exited 0 boot 0\n")()
+			}}
+			ts := NewTasks(pollNodes{fakeNodes{"pve1": &answers{}}, node}, Config{})
+			var last error
+			for _, err := range ts.Follow(t.Context(), Task{Node: "pve1", Key: "migrate-1", Boot: "boot"}, 0) {
+				last = err
+			}
+			if took := time.Since(began); dead && (errors.Is(last, ErrNotStarted) || !errors.Is(last, ErrLost) || took > 16*time.Minute) || !dead && last != nil {
+				t.Errorf("away for %v: %v after %v", away, last, took)
+			}
+		})
 	}
 }
 

@@ -15,11 +15,12 @@ import (
 )
 
 const (
-	pollTime   = 30        // that one poll waits for output, in tenths of a second
-	mostBlind  = 8         // looks in a row that a node may fail to take: half a minute
-	mostPause  = 5         // between two looks at a task, in tenths of a second
-	pollLimit  = 256 << 10 // bytes of output in one poll
-	maxPolls   = 4         // at once on a node; other commands need its sessions, too
+	pollTime   = 30               // that one poll waits for output, in tenths of a second
+	mostBlind  = 8                // looks in a row that a node may fail to take: half a minute
+	mostSilent = 15 * time.Minute // that a node may not answer at all: it has had time to boot
+	mostPause  = 5                // between two looks at a task, in tenths of a second
+	pollLimit  = 256 << 10        // bytes of output in one poll
+	maxPolls   = 4                // at once on a node; other commands need its sessions, too
 	firstPause = 250 * time.Millisecond
 	lastPause  = 10 * time.Second
 	tailBytes  = 4 << 10 // of output that tell why a task failed
@@ -152,16 +153,18 @@ var errEnough = errors.New("enough")
 type follower struct {
 	tasks *nodeTasks
 	task  Task
-	read  int64  // output up to here is in our hands
-	quiet int    // since when there was none, in tenths of a second
-	blind int    // looks in a row that the node could not take
-	next  int64  // output up to here was handed on as lines
-	part  []byte // what is between the two
+	heard time.Time // when the node last answered
+	read  int64     // output up to here is in our hands
+	quiet int       // since when there was none, in tenths of a second
+	blind int       // looks in a row that the node could not take
+	next  int64     // output up to here was handed on as lines
+	part  []byte    // what is between the two
 }
 
 // follow hands on lines until the task has ended. It returns how it ended.
 func (f *follower) follow(ctx context.Context, yield func(Line, error) bool) error {
 	pause := firstPause
+	f.heard = f.tasks.cfg.Clock.Now()
 	for {
 		p, err := f.tasks.poll(ctx, f.task, f.read, pollTime, min(1+f.quiet/50, mostPause))
 		switch {
@@ -169,6 +172,8 @@ func (f *follower) follow(ctx context.Context, yield func(Line, error) bool) err
 			return context.Cause(ctx)
 		case err != nil && (!passing(err) || !f.patient(err)):
 			return err
+		case err != nil && f.tasks.cfg.Clock.Now().Sub(f.heard) >= mostSilent:
+			return fmt.Errorf("%s on %s: %w: the node has not answered for %v: %v", f.task.Key, f.task.Node, ErrLost, mostSilent, err) //nolint:errorlint // the task was started, whatever this try says
 		case err != nil:
 			if err := f.tasks.cfg.Clock.Sleep(ctx, pause); err != nil {
 				return err
@@ -176,7 +181,7 @@ func (f *follower) follow(ctx context.Context, yield func(Line, error) bool) err
 			pause = min(2*pause, lastPause)
 			continue
 		}
-		pause, f.blind = firstPause, 0
+		pause, f.blind, f.heard = firstPause, 0, f.tasks.cfg.Clock.Now()
 		if f.quiet += pollTime; len(p.data) > 0 {
 			f.quiet = 0
 		}
@@ -200,6 +205,7 @@ func (f *follower) patient(err error) bool {
 	if !errors.Is(err, errNoLook) {
 		return true
 	}
+	f.heard = f.tasks.cfg.Clock.Now()
 	f.blind++
 	return f.blind < mostBlind
 }

@@ -53,35 +53,13 @@ func (c *Cluster) on(ctx context.Context, node string, cmd Cmd) (Result, error) 
 	return res, nil
 }
 
-// ask puts a question about the whole cluster to the node that answered last,
-// and to the next one while no answer comes. A node that answers with a refusal
-// ends it. One that gave no answer is not asked first again: a dark one would
-// cost every question a time-out, which who asks may not have.
-func (c *Cluster) ask(ctx context.Context, cmd Cmd) (Result, error) {
-	var errs []error
-	names := c.nodes.Names()
-	from := int(c.first.Load())
-	for i := range names {
-		at := (from + i) % len(names)
-		res, err := c.on(ctx, names[at], cmd)
-		if err == nil {
-			return res, nil
-		}
-		errs = append(errs, err)
-		if !errors.Is(err, ErrNotStarted) && !errors.Is(err, ErrLost) {
-			break
-		}
-		c.first.CompareAndSwap(int32(at), int32((at+1)%len(names))) //nolint:gosec // there are few nodes
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return Result{}, errors.Join(errs...)
-}
-
-// Membership reads .members: milliseconds. It asks the first node that answers.
+// Membership reads .members: milliseconds. A node that has lost the others tells
+// so only when no other one knows better.
 func (c *Cluster) Membership(ctx context.Context) (Membership, error) {
-	res, err := c.ask(ctx, cmdMembers(c.cfg.PVEEtc))
+	res, err := c.askUntil(ctx, cmdMembers(c.cfg.PVEEtc), func(res Result, err error) bool {
+		m, decodeErr := decodeMembers(res.Stdout)
+		return err == nil && decodeErr == nil && m.Quorate
+	})
 	if err != nil {
 		return Membership{}, fmt.Errorf("members of the cluster: %w", err)
 	}
@@ -182,7 +160,10 @@ func (c *Cluster) NodeStatus(ctx context.Context, node string) (NodeStatus, erro
 	}
 	res, err := c.on(ctx, node, cmdNodeStatus(node))
 	if errors.Is(err, ErrNotStarted) && ctx.Err() == nil {
-		res, err = c.ask(ctx, cmdNodeStatus(node)) // PVE: pvesh goes there by itself
+		res, err = c.askUntil(ctx, cmdNodeStatus(node), func(_ Result, err error) bool { // PVE: pvesh goes there by itself
+			_, refused := errors.AsType[*ExitError](err)
+			return err == nil || refused // others would say the same, and take as long
+		})
 	}
 	if err != nil {
 		return NodeStatus{}, fmt.Errorf("status of node %s: %w", node, err)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // answers is a node that gives prepared answers to command lines, and counts
@@ -121,18 +123,17 @@ func TestReadsAskTheNextNode(t *testing.T) {
 	for name, test := range map[string]struct {
 		first func() (Result, error)
 		asked int // of the second node
-		ok    bool
 	}{
-		"answers":     {says(list), 0, true},
-		"not started": {fails(ErrNotStarted), 1, true},
-		"lost":        {fails(ErrLost), 1, true},
-		"refuses":     {refuses(1, "cat: no such file"), 0, false},
+		"answers":     {says(list), 0},
+		"not started": {fails(ErrNotStarted), 1},
+		"lost":        {fails(ErrLost), 1},
+		"refuses":     {refuses(1, "cat: no such file"), 1}, // its pmxcfs is down
 	} {
 		a := &answers{reply: replies{"cat -- /etc/pve/.vmlist": test.first}}
 		b := &answers{reply: replies{"cat -- /etc/pve/.vmlist": says(list)}}
 		c := New(fakeNodes{"a": a, "b": b}, &fakeTasks{}, Config{})
 		g, err := c.Locate(t.Context(), 101)
-		if (err == nil) != test.ok || test.ok && g.Node != "pve2" || len(b.asked) != test.asked {
+		if err != nil || g.Node != "pve2" || len(b.asked) != test.asked {
 			t.Errorf("%s: %+v, %v, second node asked %d times", name, g, err, len(b.asked))
 		}
 	}
@@ -140,6 +141,35 @@ func TestReadsAskTheNextNode(t *testing.T) {
 	if _, err := c.Locate(t.Context(), 102); !errors.Is(err, ErrNoVM) {
 		t.Errorf("nobody is 102: %v", err)
 	}
+}
+
+// A node that the others have lost is believed only when nobody knows better.
+func TestMembershipPrefersAQuorum(t *testing.T) {
+	const alone, together = `{"nodename":"a","cluster":{"name":"x","quorate":0}}`, `{"nodename":"b","cluster":{"name":"x","quorate":1}}`
+	a := &answers{reply: replies{"cat -- /etc/pve/.members": says(alone)}}
+	b := &answers{reply: replies{"cat -- /etc/pve/.members": says(together)}}
+	c := New(fakeNodes{"a": a, "b": b}, &fakeTasks{}, Config{})
+	for range 2 {
+		if m, err := c.Membership(t.Context()); err != nil || !m.Quorate {
+			t.Errorf("%+v, %v: the other node has a quorum", m, err)
+		}
+	}
+	if len(a.asked) != 1 {
+		t.Errorf("the one that is alone was asked %d times, want once", len(a.asked))
+	}
+	b.reply["cat -- /etc/pve/.members"] = refuses(1, "cat: no such file")
+	if m, err := c.Membership(t.Context()); err != nil || m.Quorate {
+		t.Errorf("%+v, %v: nobody has a quorum", m, err)
+	}
+	c = New(dark{fakeNodes{"a": a, "b": b}, "b"}, &fakeTasks{}, Config{})
+	synctest.Test(t, func(t *testing.T) {
+		for range 2 {
+			began := time.Now()
+			if m, err := c.Membership(t.Context()); err != nil || m.Quorate || time.Since(began) > 2*time.Second {
+				t.Errorf("%+v, %v after %v: only the one that is alone answers", m, err, time.Since(began))
+			}
+		}
+	})
 }
 
 // A connection that breaks under a look costs a second look, no more.
