@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +37,61 @@ func TestOpenSSH(t *testing.T) {
 		t.Cleanup(func() { r.Close() })
 		return runnertest.Target{Runner: r, Scratch: t.TempDir(), Drop: cut.Drop, Refuse: cut.Refuse}
 	}})
+}
+
+// Commands that outlast their contexts, since OpenSSH kills nothing for root, don't
+// take the sessions of others; and the last thing that still uses the old
+// connection goes on.
+func TestOpenSSHLeavesBehindWhatHangs(t *testing.T) {
+	cfg := openSSH(t, "")
+	var connections atomic.Int64
+	cfg.KeepAlive = 200 * time.Millisecond
+	cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		connections.Add(1)
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}
+	r := cluster.NewSSH(cfg)
+	t.Cleanup(func() { r.Close() })
+	goOn := filepath.Join(t.TempDir(), "go-on")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	begun, long := make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, err := r.Run(ctx, cluster.Cmd{
+			Argv: []string{"sh", "-c", `echo begun; while ! test -e "$1"; do sleep 0.05; done`, "sh", goOn}, Line: func(string) { close(begun) },
+		})
+		long <- err
+	}()
+	<-begun
+	hung, end := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	for range 7 { // with the one above all that a connection has
+		var once sync.Once
+		started := make(chan struct{})
+		wg.Go(func() {
+			_, err := r.Run(hung, cluster.Cmd{Argv: []string{"sh", "-c", "echo begun; sleep 20"}, Line: func(string) { once.Do(func() { close(started) }) }})
+			if !errors.Is(err, cluster.ErrLost) {
+				t.Errorf("a command whose context ended: %v, want ErrLost", err)
+			}
+		})
+		<-started
+	}
+	end()
+	wg.Wait()
+	for range 2 {
+		if _, err := r.Run(ctx, cluster.Cmd{Argv: []string{"true"}}); err != nil {
+			t.Fatalf("beside commands that hang: %v", err)
+		}
+	}
+	if n := connections.Load(); n != 2 {
+		t.Errorf("%d connections, want the old one and a new one", n)
+	}
+	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-long; err != nil {
+		t.Errorf("what still used the old connection: %v", err)
+	}
 }
 
 // A session of OpenSSH ends, and takes its processes along, in ways of its

@@ -37,8 +37,10 @@ type SSHConfig struct {
 // is opened when it is needed first and again after it was lost. The login
 // shell has to be a POSIX one.
 //
-// When the context of a command ends, its process group is sent SIGTERM as
-// far as the server does that; OpenSSH does.
+// When the context of a command ends, its process group is sent SIGTERM as far as
+// the server does that. OpenSSH does not for root, nor for forced commands: the
+// command goes on, and its session with it. After KeepAlive further commands go
+// by a new connection, so that what hangs does not take all sessions.
 //
 // All methods may be called by many goroutines at once.
 type SSH struct {
@@ -158,9 +160,26 @@ func (s *SSH) Run(ctx context.Context, c Cmd) (Result, error) {
 		}
 		return res, e.err
 	case <-ctx.Done():
-		s.wg.Go(ses.kill)
+		s.wg.Go(func() { s.kill(ses) })
 		return out.finish(), lost(context.Cause(ctx))
 	}
+}
+
+// kill ends a session, or else leaves it behind with its connection.
+func (s *SSH) kill(ses *sshSession) {
+	ses.kill()
+	waiting, stop := context.WithCancel(s.ctx)
+	s.wg.Go(func() { <-ses.closed; stop() })
+	if s.cfg.Clock.Sleep(waiting, s.cfg.KeepAlive) != nil {
+		return
+	}
+	s.mu.Lock()
+	if s.conn == ses.conn {
+		s.conn = nil
+	}
+	s.mu.Unlock()
+	ses.conn.retire()
+	ses.leave()
 }
 
 // Connected is since when the connection stands, zero when there is none.
@@ -185,11 +204,15 @@ func (s *SSH) DialTCP(ctx context.Context, addr string) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
+		conn.enter()
+		leave := sync.OnceFunc(conn.leave)
 		tcp, err := conn.client.DialContext(ctx, "tcp", addr)
+		if err == nil {
+			return &tunnel{tcp, leave}, nil
+		}
+		leave()
 		var refused *ssh.OpenChannelError
 		switch {
-		case err == nil:
-			return tcp, nil
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case fresh || errors.As(err, &refused):
@@ -216,6 +239,8 @@ func (s *SSH) session(ctx context.Context) (*sshSession, error) {
 		switch {
 		case err == nil:
 			return ses, nil
+		case errors.Is(err, errRetired):
+			continue
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case errors.As(err, &refused) && pause < maxPause:
@@ -279,7 +304,7 @@ func (s *SSH) dial(d *dialing) {
 		d.err = errClosed
 		return
 	}
-	d.conn = &sshConn{client: client, slots: make(chan struct{}, maxSessions), dead: make(chan struct{})}
+	d.conn = &sshConn{client: client, slots: make(chan struct{}, maxSessions), dead: make(chan struct{}), retired: make(chan struct{})}
 	s.conn, s.since = d.conn, s.cfg.Clock.Now()
 	alive, stop := context.WithCancel(s.ctx)
 	s.wg.Go(func() { s.keepAlive(alive, client) })

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 
 	"golang.org/x/crypto/ssh"
@@ -16,32 +17,90 @@ type sshConn struct {
 	client *ssh.Client
 	slots  chan struct{} // one for each open session
 	dead   chan struct{} // closed when the connection has ended
+
+	mu      sync.Mutex
+	users   int           // sessions and tunnels, without those that hang
+	retired chan struct{} // closed when nothing new begins on it: it ends with its last user
+}
+
+// errRetired: there is a newer connection.
+var errRetired = errors.New("the connection is retired")
+
+func (c *sshConn) enter() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.users++
+}
+
+func (c *sshConn) leave() {
+	c.mu.Lock()
+	c.users--
+	over := c.isRetired() && c.users == 0
+	c.mu.Unlock()
+	if over {
+		c.client.Close()
+	}
+}
+
+func (c *sshConn) isRetired() bool {
+	select {
+	case <-c.retired:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *sshConn) retire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.isRetired() {
+		close(c.retired)
+	}
+}
+
+// tunnel is a TCP connection through an SSH connection.
+type tunnel struct {
+	net.Conn
+	leave func()
+}
+
+func (t *tunnel) Close() error {
+	defer t.leave()
+	return t.Conn.Close()
 }
 
 // sshSession is one session of a connection; it holds a slot until closed.
 type sshSession struct {
-	conn *sshConn
-	ch   ssh.Channel
-	reqs <-chan *ssh.Request
-	wg   *sync.WaitGroup
+	conn   *sshConn
+	ch     ssh.Channel
+	reqs   <-chan *ssh.Request
+	wg     *sync.WaitGroup
+	leave  func()        // once
+	closed chan struct{} // is closed with the session
 }
 
 // open waits for a slot and opens a session. Goroutines are counted in wg.
 func (c *sshConn) open(ctx context.Context, wg *sync.WaitGroup) (*sshSession, error) {
 	select {
 	case c.slots <- struct{}{}:
+	case <-c.retired:
+		return nil, errRetired
 	case <-c.dead:
 		return nil, io.EOF
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
 	opened := make(chan error, 1)
-	ses := &sshSession{conn: c, wg: wg}
+	ses := &sshSession{conn: c, wg: wg, closed: make(chan struct{})}
+	c.enter()
+	ses.leave = sync.OnceFunc(c.leave)
 	wg.Go(func() {
 		var err error
 		ses.ch, ses.reqs, err = c.client.OpenChannel("session", nil)
 		if err != nil {
 			<-c.slots
+			ses.leave()
 		}
 		opened <- err
 	})
@@ -67,6 +126,8 @@ func (ses *sshSession) close() {
 		}
 	}
 	<-ses.conn.slots
+	ses.leave()
+	close(ses.closed)
 }
 
 // kill ends the command, as far as the server lets us; exec then returns.

@@ -164,10 +164,7 @@ func (n *node) exec(b boot, ch ssh.Channel, requests <-chan *ssh.Request, comman
 	}()
 	n.sim.wg.Go(func() { // the connection's death closes requests
 		for r := range requests {
-			if r.Type == "signal" {
-				forwardSignal(cmd.Process.Pid, r.Payload)
-			}
-			_ = r.Reply(false, nil)
+			_ = r.Reply(false, nil) // nor a signal: OpenSSH refuses them to root
 		}
 		stdin.w.Close()
 		stdout.r.Close()
@@ -233,15 +230,4 @@ func signalName(s syscall.Signal) string {
 		}
 	}
 	return fmt.Sprintf("%d@pvesim", int(s))
-}
-
-// forwardSignal sends the signal of a request to the session's processes.
-func forwardSignal(pid int, payload []byte) {
-	var p struct{ Name string }
-	if ssh.Unmarshal(payload, &p) != nil {
-		return
-	}
-	if sig, ok := signals[p.Name]; ok {
-		_ = syscall.Kill(-pid, sig) // ended meanwhile: fine
-	}
 }

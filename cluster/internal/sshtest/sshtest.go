@@ -221,16 +221,13 @@ func (s *Server) session(nc ssh.NewChannel, free func()) {
 	var cmd *exec.Cmd
 	for req := range reqs {
 		ok := false
-		switch {
-		case req.Type == "exec" && cmd == nil:
+		if req.Type == "exec" && cmd == nil {
 			var m struct{ Command string }
 			if ssh.Unmarshal(req.Payload, &m) == nil {
 				cmd = s.start(ch, m.Command)
 			}
 			ok = cmd != nil
-		case req.Type == "signal" && cmd != nil:
-			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
-		}
+		} // signals are refused, as OpenSSH does for root
 		if req.WantReply {
 			_ = req.Reply(ok, nil)
 		}
