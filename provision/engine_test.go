@@ -378,7 +378,7 @@ func TestAwaitedJobGoesOn(t *testing.T) {
 				Store: b.store, Owner: "test", Workers: 1, Cluster: cluster.New(nil, nil, cluster.Config{Name: "test"}),
 			})
 			b.engine.SetPlan(b.step("one", func(ctx context.Context, w *provision.Work) error {
-				return w.Queue(ctx, "places", 1, "waiting for a place")
+				return w.Queue(ctx, "here", 1, "waiting for a place")
 			}))
 			var leases [2]*provision.Lease
 			for i := range leases {
@@ -389,7 +389,7 @@ func TestAwaitedJobGoesOn(t *testing.T) {
 				}
 			}
 			waits, has := leases[0], leases[1]
-			if _, err := b.store.Reserve(t.Context(), has, "places", "1"); err != nil {
+			if _, err := b.store.Reserve(t.Context(), has, "places/here", "1"); err != nil {
 				t.Fatal(err)
 			}
 			putDown := []*provision.Lease{waits}
@@ -405,6 +405,52 @@ func TestAwaitedJobGoesOn(t *testing.T) {
 			for _, l := range leases {
 				b.await(l.Job.ID, provision.StateSucceeded)
 			}
+		})
+	}
+}
+
+// New jobs wait for a worker that is free. A job that is cancelled while it queues
+// for a place does not begin.
+func TestWaiting(t *testing.T) {
+	for _, workers := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, openStore(t, t.TempDir()))
+			defer b.store.Close()
+			b.engine = provision.NewEngine(provision.Config{
+				Store: b.store, Owner: "test", Workers: workers, Cluster: cluster.New(nil, nil, cluster.Config{Name: "test"}),
+			})
+			release := make(chan struct{})
+			b.engine.SetPlan(b.step("one", func(ctx context.Context, w *provision.Work) error {
+				if err := w.Queue(ctx, "here", 1, "waiting for a place"); err != nil {
+					return err
+				}
+				b.trace.add(w.Job().Order.Key)
+				<-release
+				return nil
+			}))
+			defer b.start()()
+			first := b.submit(provision.Order{Key: "first"})
+			time.Sleep(time.Minute)
+			second := b.submit(provision.Order{Key: "second"})
+			time.Sleep(time.Minute)
+			want := provision.StateRunning
+			if workers == 1 {
+				want = provision.StateQueued
+			}
+			if job, err := b.store.Job(t.Context(), second); err != nil || job.State != want {
+				t.Errorf("with %d workers the second job is %s, %v; want %s", workers, job.State, err, want)
+			}
+			if _, err := b.engine.Cancel(t.Context(), second, alice); err != nil {
+				t.Fatal(err)
+			}
+			b.await(second, provision.StateCancelled)
+			close(release)
+			b.await(first, provision.StateSucceeded)
+			did := []string{"one", "first"}
+			if workers == 2 {
+				did = append(did, "one", "undo one")
+			}
+			b.trace.want(t, did...)
 		})
 	}
 }

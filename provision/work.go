@@ -114,6 +114,9 @@ func (w *Work) Queue(ctx context.Context, what string, n int, text string) error
 		if _, held := errors.AsType[*HeldError](err); !held {
 			return err
 		}
+		if w.h.cancelled() != nil { // nothing has begun
+			return errCancelAsked
+		}
 		w.Progress(ctx, -1, text)
 		if err := w.h.clock.Sleep(ctx, pause); err != nil {
 			return err
