@@ -41,7 +41,7 @@ func newKit(c Config) *kit {
 	s.ParallelImports = cmp.Or(s.ParallelImports, 2)
 	return &kit{
 		store: c.Store, cluster: c.Cluster, images: c.Images, guests: c.Guests, settings: s, clock: c.Clock,
-		view: view{cluster: c.Cluster, clock: c.Clock, asking: newTurn()}, placing: newTurn(),
+		view: view{cluster: c.Cluster, clock: c.Clock}, placing: newTurn(),
 	}
 }
 

@@ -26,51 +26,80 @@ func (t turn) take(ctx context.Context) error {
 func (t turn) pass() { <-t }
 
 // view keeps the dear /cluster/resources for a few seconds. Concurrent askers
-// share one call.
+// share one call, which goes on without them: who has too little time for it
+// leaves an answer for the next.
 type view struct {
 	cluster *cluster.Cluster
 	clock   cluster.Clock
-	asking  turn
 
 	mu      sync.Mutex
 	have    cluster.Resources
 	at      time.Time // when have was asked for; zero: it is out of date
 	dropped int       // so often
+	call    *viewCall // under way, or nil
 }
 
-// viewAge is how old an answer may be: pvestatd renews it every 10 s anyway.
-const viewAge = 5 * time.Second
+// viewCall is a call of /cluster/resources.
+type viewCall struct {
+	dropped int           // view.dropped when it began
+	done    chan struct{} // closed when answer and err are there
+	answer  cluster.Resources
+	err     error
+}
+
+const (
+	// viewAge is how old an answer may be: pvestatd renews it every 10 s anyway.
+	viewAge = 5 * time.Second
+	// viewTime is how long a call may take, whoever waits for it.
+	viewTime = time.Minute
+)
 
 func (v *view) resources(ctx context.Context) (cluster.Resources, error) {
-	if r, ok := v.fresh(); ok {
-		return r, nil
+	for {
+		have, c, current := v.look(ctx)
+		if c == nil {
+			return have, nil
+		}
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return cluster.Resources{}, unreachable("the cluster", context.Cause(ctx))
+		}
+		if current {
+			return c.answer, c.err
+		}
 	}
-	if err := v.asking.take(ctx); err != nil {
-		return cluster.Resources{}, unreachable("the cluster", err)
-	}
-	defer v.asking.pass()
-	if r, ok := v.fresh(); ok {
-		return r, nil
-	}
-	v.mu.Lock()
-	dropped, now := v.dropped, v.clock.Now()
-	v.mu.Unlock()
-	r, err := v.cluster.Resources(ctx)
-	if err != nil {
-		return cluster.Resources{}, unreachable("the cluster", err)
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.dropped == dropped {
-		v.have, v.at = r, now
-	}
-	return r, nil
 }
 
-func (v *view) fresh() (cluster.Resources, bool) {
+// look returns a fresh answer, or else the call to wait for, and whether what that
+// says will be current: it began after the last change.
+func (v *view) look(ctx context.Context) (have cluster.Resources, c *viewCall, current bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.have, !v.at.IsZero() && v.clock.Now().Sub(v.at) <= viewAge
+	now := v.clock.Now()
+	if !v.at.IsZero() && now.Sub(v.at) <= viewAge {
+		return v.have, nil, true
+	}
+	if v.call == nil {
+		v.call = &viewCall{dropped: v.dropped, done: make(chan struct{})}
+		go v.ask(context.WithoutCancel(ctx), v.call, now) // ends with the connections, at the latest
+	}
+	return cluster.Resources{}, v.call, v.call.dropped == v.dropped
+}
+
+func (v *view) ask(ctx context.Context, c *viewCall, now time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, viewTime)
+	defer cancel()
+	defer close(c.done)
+	if c.answer, c.err = v.cluster.Resources(ctx); c.err != nil {
+		c.err = unreachable("the cluster", c.err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.call = nil
+	if c.err == nil && v.dropped == c.dropped {
+		v.have, v.at = c.answer, now
+	}
 }
 
 // drop forgets the answer, also one that is being waited for: a job has changed

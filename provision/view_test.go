@@ -50,3 +50,24 @@ func TestViewKeepsNobody(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Who types has less time than PVE takes for an answer: the first one leaves it for
+// the next.
+func TestViewForTheNextOne(t *testing.T) {
+	s := newSite(t, pvesim.Options{})
+	release := s.sim.Hold("pvesh get /cluster/resources")
+	for range 5 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		if _, err := s.engine.Resources(ctx); provision.KindOf(err) != provision.Unavailable {
+			t.Errorf("who had no time got %v", err)
+		}
+		cancel()
+	}
+	release()
+	if _, err := s.engine.Resources(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := s.ran("pvesh get /cluster/resources"); n != 1 {
+		t.Errorf("the cluster was asked %d times, want once", n)
+	}
+}
