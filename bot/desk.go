@@ -8,7 +8,6 @@ import (
 	"errors"
 	"log/slog"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
@@ -62,9 +61,10 @@ type Desk struct {
 	opened    time.Time // what was accepted before is an earlier process's
 
 	mu    sync.Mutex
-	taken map[string]taken // triaged here, not handled yet; by inboundKey
-	own   *seat            // nil while the desk can't have one
-	seats map[*seat]bool   // all that it has
+	taken map[string]taken          // triaged here, not handled yet; by inboundKey
+	known map[string]commands.Known // what clusters said last, for who types
+	own   *seat                     // nil while the desk can't have one
+	seats map[*seat]bool            // all that it has
 }
 
 // taken is an interaction that this desk is at.
@@ -79,7 +79,7 @@ func NewDesk(cfg DeskConfig) *Desk {
 		store: cfg.Store, sites: cfg.Sites, channels: cfg.Channels, policy: cfg.Policy,
 		adapters: map[string]Adapter{}, onFailure: cfg.OnFailure, follower: cfg.Follower,
 		self: rand.Text(), ttl: min(roleTTL, cmp.Or(cfg.Lease, roleTTL)),
-		clock: cfg.Clock, log: cfg.Log, taken: map[string]taken{}, seats: map[*seat]bool{},
+		clock: cfg.Clock, log: cfg.Log, taken: map[string]taken{}, known: map[string]commands.Known{}, seats: map[*seat]bool{},
 	}
 	if d.clock == nil {
 		d.clock = cluster.SystemClock{}
@@ -298,43 +298,4 @@ func (d *Desk) mistake(ctx context.Context, in Inbound, m *commands.Mistake) Ack
 	}
 	c := mistakeCard(m)
 	return Ack{Whisper: &c}
-}
-
-// choices completes what is being typed, from memory: what the cluster can't
-// say in time is left out.
-func (d *Desk) choices(ctx context.Context, in Inbound) []Choice {
-	ctx, cancel := context.WithTimeout(ctx, choicesTime)
-	defer cancel()
-	known := commands.Known{Clusters: d.sites.Names()}
-	at, err := d.counterAt(cmp.Or(commands.ClusterOf(in.Text), d.channels[in.Where]))
-	if err != nil {
-		at, _ = d.counterAt("") // its name is still being typed
-	}
-	if images, err := at.inventory.Images(ctx); err == nil {
-		known.Images = images
-	}
-	if r, err := at.inventory.Resources(ctx); err == nil {
-		for _, n := range r.Nodes {
-			known.Nodes = append(known.Nodes, n.Name)
-		}
-		for _, s := range r.Storages {
-			if !slices.Contains(known.Storages, s.Name) {
-				known.Storages = append(known.Storages, s.Name)
-			}
-		}
-		for _, vm := range r.VMs {
-			known.VMs = append(known.VMs, commands.KnownVM{ID: vm.VMID, Name: vm.Name, Node: vm.Node})
-		}
-	}
-	live := []provision.State{provision.StateWaiting, provision.StateQueued, provision.StateRunning, provision.StateParked}
-	if jobs, err := d.store.Jobs(ctx, provision.Filter{States: live, Limit: commands.MaxChoices}); err == nil {
-		for _, job := range jobs {
-			known.Jobs = append(known.Jobs, job.ID)
-		}
-	}
-	var out []Choice
-	for _, c := range commands.Complete(in.Text, known) {
-		out = append(out, Choice(c))
-	}
-	return out
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/go-crypt/crypt/algorithm/shacrypt"
 
 	"pvebot/bot"
+	"pvebot/cluster"
 	"pvebot/provision"
 )
 
@@ -299,6 +301,58 @@ func TestDeskForm(t *testing.T) {
 		if err != nil || job.Order.Spec.(provision.Install).Cores != 4 {
 			t.Errorf("job %+v, %v", job, err)
 		}
+	})
+}
+
+// drowsy is an inventory that answers until it is dark.
+type drowsy struct {
+	inventory
+	dark *atomic.Bool
+}
+
+func (i drowsy) Images(ctx context.Context) ([]provision.Image, error) {
+	if i.dark.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return i.inventory.Images(ctx)
+}
+
+func (i drowsy) Resources(ctx context.Context) (cluster.Resources, error) {
+	if i.dark.Load() || ctx.Err() != nil {
+		<-ctx.Done()
+		return cluster.Resources{}, ctx.Err()
+	}
+	return i.inventory.Resources(ctx)
+}
+
+// impatient is a store that has nothing for whose time is over.
+type impatient struct{ bot.Store }
+
+func (s impatient) Jobs(ctx context.Context, f provision.Filter) ([]provision.Job, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return s.Store.Jobs(ctx, f)
+}
+
+// Who types while the cluster says nothing is offered what it said last, and the
+// jobs, which are not the cluster's.
+func TestDeskChoicesInTheDark(t *testing.T) {
+	var dark atomic.Bool
+	inHouse(t, func(h *house) {
+		h.say(alice, "/vm install ubuntu")
+		for _, now := range []bool{false, true} {
+			dark.Store(now)
+			for line, want := range map[string]string{"/vm show we": "web-1", "/vm install ubu": "ubuntu", "/vm cancel ": "1"} {
+				ack := h.send(bot.Inbound{Kind: bot.Complete, By: alice, Text: line})
+				if len(ack.Choices) == 0 || !strings.Contains(ack.Choices[0].Value, want) {
+					t.Errorf("dark %v, %q: %+v", now, line, ack.Choices)
+				}
+			}
+		}
+	}, func(c *bot.DeskConfig) {
+		c.Store, c.Inventory = impatient{c.Store}, drowsy{dark: &dark}
 	})
 }
 
