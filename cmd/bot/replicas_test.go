@@ -149,7 +149,7 @@ func (c *crew) until(what string, cond func() bool) time.Duration {
 // owns lists the jobs that a bot holds.
 func (c *crew) owns(name string) (ids []int64) {
 	c.t.Helper()
-	return c.ask(`SELECT id FROM jobs WHERE owner LIKE '%/' || $1::text AND lease_until > 0`, fmt.Sprint(c.lives[name].cmd.Process.Pid))
+	return c.ask(`SELECT id FROM jobs WHERE owner LIKE '%/' || $1::text || '/%' AND lease_until > 0`, fmt.Sprint(c.lives[name].cmd.Process.Pid))
 }
 
 func (c *crew) ask(query string, args ...any) (ids []int64) {
@@ -265,9 +265,8 @@ func (c *crew) lead() {
 		if err != nil {
 			return ""
 		}
-		_, pid, _ := strings.Cut(owner, "/")
 		for name, l := range c.lives {
-			if fmt.Sprint(l.cmd.Process.Pid) == pid {
+			if strings.Contains(owner, fmt.Sprintf("/%d/", l.cmd.Process.Pid)) {
 				return name
 			}
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -282,11 +283,12 @@ func guestAccess(c config, nodes cluster.Nodes, signers []ssh.Signer) provision.
 	return a
 }
 
-// owner names this process in leases.
+// owner names this process in leases: HOST/PID/RANDOM. In containers two may have
+// host and pid in common.
 func owner() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "bot"
 	}
-	return fmt.Sprintf("%s/%d", host, os.Getpid())
+	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:8])
 }
