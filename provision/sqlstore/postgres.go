@@ -49,6 +49,8 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 		outage: isOutage,
 		append: s.appendAtOnce,
 	}
+	listener := config.Copy()
+	config.DialFunc = impatient(config.DialFunc, max(s.lease, leastSilence))
 	s.db = stdlib.OpenDB(*config)
 	s.db.SetMaxOpenConns(10)
 	s.db.SetMaxIdleConns(10)
@@ -68,7 +70,7 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 	if err := s.migrate(ctx, goose.WithLocker(locker)); err != nil {
 		return err
 	}
-	s.listen = func(ctx context.Context) { s.listenPostgres(ctx, config) }
+	s.listen = func(ctx context.Context) { s.listenPostgres(ctx, listener) }
 	return nil
 }
 
@@ -164,7 +166,11 @@ func (s *Store) listenOnce(ctx context.Context, config *pgx.ConnConfig) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), idle) // a server that has fallen silent says no goodbye
+		defer cancel()
+		conn.Close(ctx)
+	}()
 	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return err
 	}
