@@ -37,6 +37,7 @@ type site struct {
 	settings provision.Settings
 	guests   provision.GuestAccess
 	lease    time.Duration // of the store; 0: the default
+	clock    cluster.Clock // nil: the machine's
 }
 
 func newSite(t *testing.T, o pvesim.Options) *site {
@@ -75,7 +76,7 @@ func newSite(t *testing.T, o pvesim.Options) *site {
 func (s *site) newEngine() *provision.Engine {
 	return provision.NewEngine(provision.Config{
 		Store: s.store, Owner: "test", Cluster: s.pve, Images: image.Default(),
-		Settings: s.settings, Guests: s.guests, Lease: s.lease,
+		Settings: s.settings, Guests: s.guests, Lease: s.lease, Clock: s.clock,
 	})
 }
 

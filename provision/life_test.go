@@ -439,6 +439,46 @@ func TestEndOfLifeOfARenamedVM(t *testing.T) {
 	t.Error("it lives on")
 }
 
+// An end of life that failed is tried again the next day, not before. Nobody
+// orders it twice.
+func TestEndOfLifeThatFailed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, pvesim.Options{})
+	vm := s.vm(101)
+	if err := s.store.SaveVM(t.Context(), provision.VMRecord{
+		Cluster: "sim", VMID: 101, UUID: vm.UUID, Name: vm.Name, Owner: alice, Until: time.Now().Add(-25 * time.Hour),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.sim.FailOnce("qm destroy", 255, "lvremove failed")
+	due := func(after time.Duration, want int) []provision.Job {
+		t.Helper()
+		s.clock = offClock{cluster.SystemClock{}, after}
+		for range 2 { // another bot may do so, too
+			if err := s.newEngine().EndOfLife(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		jobs, err := s.store.Jobs(t.Context(), provision.Filter{})
+		if err != nil || len(jobs) != want {
+			t.Fatalf("after %s there are %d jobs, %v; want %d", after, len(jobs), err, want)
+		}
+		return jobs // the newest first
+	}
+	first := due(0, 1)[0].ID
+	s.start()
+	s.await(first, provision.StateParked)
+	if _, err := s.engine.Resolve(t.Context(), provision.Resolution{Job: first, By: alice, Do: provision.RollBack}); err != nil {
+		t.Fatal(err)
+	}
+	s.await(first, provision.StateFailed)
+	due(22*time.Hour, 1)
+	s.succeeds(due(24*time.Hour, 2)[0].ID)
+	if _, there := s.sim.VM(101); there {
+		t.Error("it lives on")
+	}
+}
+
 // A clone has no address that its source has, on any interface.
 func TestCloneOfTwoInterfaces(t *testing.T) {
 	t.Parallel()

@@ -100,7 +100,8 @@ func reminderLead(r VMRecord) time.Duration { return min(24*time.Hour, r.Until.S
 var system = Actor{Platform: "system", ID: "lifetime", Name: "the bot"}
 
 // endOfLife orders what is due: the reminder, the stop, the end. Orders have
-// keys made of the VM and the time, so that asking twice is one order.
+// keys made of the VM and the time, so that asking twice is one order. An end
+// that failed or was cancelled is ordered again the next day.
 func (e *Engine) endOfLife(ctx context.Context) error {
 	records, err := e.store.VMRecords(ctx, e.kit.cluster.Name())
 	if err != nil {
@@ -128,9 +129,14 @@ func (e *Engine) endOne(ctx context.Context, r VMRecord, now time.Time) error {
 	}
 	there.Name = cmp.Or(c.Options["name"], r.Name) // it may have another one by now
 	order := func(what string, spec Spec) error {
+		key, text := fmt.Sprintf("system/%s/%s/%s/%d", what, r.Cluster, r.UUID, r.Until.Unix()), what
+		if what == "destroy" { // a stop has no second day
+			key += fmt.Sprintf("/%d", now.Sub(r.Until)/(24*time.Hour))
+			text += "; a cancel holds for a day, /vm extend for longer"
+		}
 		job, err := e.Submit(ctx, Order{
-			Key: fmt.Sprintf("system/%s/%s/%s/%d", what, r.Cluster, r.UUID, r.Until.Unix()), By: system, Where: r.Where,
-			Spec: spec, OnFailure: OnFailureAsk, Text: fmt.Sprintf("end of life of %s: %s", there, what),
+			Key: key, By: system, Where: r.Where,
+			Spec: spec, OnFailure: OnFailureAsk, Text: fmt.Sprintf("end of life of %s: %s", there, text),
 		})
 		if err != nil {
 			return err
