@@ -119,6 +119,12 @@ func nodesCard(r cluster.Resources, groups []cluster.Baseline) Card {
 	for _, g := range groups {
 		about = append(about, baselineText(g, len(groups) > 1))
 	}
+	for _, n := range r.Nodes {
+		says := func(g cluster.Baseline) bool { _, ok := g.Node(n.Name); return ok }
+		if len(groups) > 0 && n.Status == "online" && !slices.ContainsFunc(groups, says) {
+			about = append(about, n.Name+" does not say what its CPU can do: it gets no new VMs.")
+		}
+	}
 	c.Text = strings.Join(about, "\n")
 	return c
 }

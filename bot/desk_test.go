@@ -274,6 +274,23 @@ func TestDeskClusterDown(t *testing.T) {
 	}, func(c *bot.DeskConfig) { c.Engine.(*memEngine).down = errors.New("secret detail") })
 }
 
+// halfKnown is an inventory where pve2 does not say what its CPU can do.
+type halfKnown struct{ inventory }
+
+func (i halfKnown) Baselines(context.Context) ([]cluster.Baseline, error) {
+	return []cluster.Baseline{{Type: "x86-64-v4", Nodes: []cluster.NodeCPU{{Node: "pve1", Type: "x86-64-v4"}}}}, nil
+}
+
+func TestNodeWithoutBaseline(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.say(alice, "/vm nodes")
+		h.hears(alice, "New VMs have the CPU type x86-64-v4.", "pve2 does not say what its CPU can do: it gets no new VMs.")
+		if strings.Contains(h.heard(alice), "pve3 does not say") {
+			t.Error("a node that is offline is told to be silent")
+		}
+	}, func(c *bot.DeskConfig) { c.Inventory = halfKnown{} })
+}
+
 func TestDeskForm(t *testing.T) {
 	inHouse(t, func(h *house) {
 		ack := h.say(alice, "/vm install")

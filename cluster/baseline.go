@@ -7,8 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
-
-	"golang.org/x/sync/errgroup"
+	"time"
 )
 
 // cpuType is a CPU type of PVE with the flags that it needs.
@@ -75,7 +74,7 @@ func IsBaseline(name string) bool { return cpuRank(name) >= 0 }
 // Baseline is what the nodes of a migration group can run, each and all.
 type Baseline struct {
 	Type  string    // the best CPU type that all of them can run
-	Nodes []NodeCPU // those that are online, by name
+	Nodes []NodeCPU // those that are online and say what they can run, by name
 }
 
 // baselineOf is the baseline of nodes: the CPU type of the weakest.
@@ -103,7 +102,7 @@ func (b Baseline) Node(name string) (NodeCPU, bool) {
 // microcode, kernel and firmware settings have changed it.
 type cpus struct {
 	mu    sync.Mutex
-	known map[string]knownCPU // by node; never changed, only replaced
+	known map[string]knownCPU // by node, zero of one that did not say; never changed, only replaced
 }
 
 func (c *cpus) get() map[string]knownCPU {
@@ -125,8 +124,9 @@ type knownCPU struct {
 }
 
 // Baselines are the baselines of all migration groups, in the order of
-// Config.Groups; the nodes that no group names are one more. A group without a
-// node that is online is left out.
+// Config.Groups; the nodes that no group names are one more. A node that is
+// offline, or does not say what it can run, is left out, and a group without
+// nodes, too.
 //
 // PVE does not check that a node has what a CPU type needs: a VM there would
 // fail to start. Who is online is looked up each time, which costs
@@ -175,10 +175,11 @@ func (c *Cluster) Baseline(ctx context.Context, node string) (Baseline, error) {
 			return b, nil
 		}
 	}
-	return Baseline{}, fmt.Errorf("node %s is not online", node)
+	return Baseline{}, fmt.Errorf("node %s is not online, or does not say what its CPU can do", node)
 }
 
-// nodeCPUs is what each member that is online can run, by name.
+// nodeCPUs is what each member that is online can run, by name, without those
+// that do not say it; an error when none does.
 func (c *Cluster) nodeCPUs(ctx context.Context, m Membership) ([]NodeCPU, error) {
 	var online []string
 	for _, n := range m.Members {
@@ -187,40 +188,59 @@ func (c *Cluster) nodeCPUs(ctx context.Context, m Membership) ([]NodeCPU, error)
 		}
 	}
 	before := c.cpus.get()
-	found := make([]knownCPU, len(online))
-	g, gctx := errgroup.WithContext(ctx)
+	found, errs := make([]knownCPU, len(online)), make([]error, len(online))
+	var asking sync.WaitGroup
 	for i, node := range online {
-		g.Go(func() (err error) {
-			found[i], err = c.nodeCPU(gctx, node, m.Version, before[node])
-			return err
+		asking.Go(func() {
+			last, again := before[node]
+			found[i], errs[i] = c.nodeCPU(ctx, node, m.Version, last, again)
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	known, nodes := map[string]knownCPU{}, make([]NodeCPU, len(online))
+	asking.Wait()
+	known, meanwhile := map[string]knownCPU{}, c.cpus.get()
+	var nodes []NodeCPU
 	for i, node := range online {
-		known[node], nodes[i] = found[i], found[i].cpu
+		if errs[i] != nil {
+			known[node] = meanwhile[node] // others may have asked with more luck
+			continue
+		}
+		known[node], nodes = found[i], append(nodes, found[i].cpu)
 	}
 	c.cpus.set(known) // who left is forgotten
+	if err := errors.Join(errs...); err != nil && (len(nodes) == 0 || ctx.Err() != nil) {
+		return nil, err
+	}
 	return nodes, nil
 }
+
+// statusTime is how long a node is waited for that answers, but did not say what
+// its CPU can do before. PVE takes most of a second, on a busy node more.
+const statusTime = 5 * time.Second
 
 // nodeCPU asks a node what it can run, unless that is known since its boot. A
 // member that is not configured here can't tell its boot id; it counts as
 // booted whenever the membership changes. One that is online and does not
-// answer us is taken as it was, or asked through the others.
-func (c *Cluster) nodeCPU(ctx context.Context, node string, version int, known knownCPU) (knownCPU, error) {
-	boot := fmt.Sprintf("membership %d", version)
+// answer us is taken as it was, or asked through the others. Who is asked again
+// gets little time: each placement asks.
+func (c *Cluster) nodeCPU(ctx context.Context, node string, version int, known knownCPU, again bool) (knownCPU, error) {
+	within := func(limit time.Duration) (context.Context, context.CancelFunc) {
+		if !again {
+			limit = c.cfg.Timeout
+		}
+		return context.WithTimeout(ctx, limit)
+	}
+	boot, ask, limit := fmt.Sprintf("membership %d", version), c.NodeStatus, statusTime
 	if slices.Contains(c.nodes.Names(), node) {
-		res, err := c.on(ctx, node, cmdBootID(c.cfg.BootIDFile))
+		soon, cancel := within(betterTime)
+		defer cancel()
+		res, err := c.on(soon, node, cmdBootID(c.cfg.BootIDFile))
 		boot = strings.TrimSpace(string(res.Stdout))
 		switch {
 		case err == nil:
 		case known.cpu.Type != "":
 			return known, nil
 		case errors.Is(err, ErrNotStarted) || errors.Is(err, ErrLost):
-			boot = ""
+			boot, ask, limit = "", c.statusByOthers, betterTime
 		default:
 			return knownCPU{}, fmt.Errorf("boot id of node %s: %w", node, err)
 		}
@@ -228,14 +248,19 @@ func (c *Cluster) nodeCPU(ctx context.Context, node string, version int, known k
 	if known.boot == boot && boot != "" {
 		return known, nil
 	}
-	status, err := c.NodeStatus(ctx, node)
-	if err != nil {
-		return knownCPU{}, err
+	soon, cancel := within(limit)
+	defer cancel()
+	status, err := ask(soon, node)
+	if err == nil && len(status.CPUFlags) == 0 {
+		err = fmt.Errorf("node %s does not say what its CPU can do", node)
 	}
-	if len(status.CPUFlags) == 0 {
-		return knownCPU{}, fmt.Errorf("node %s does not say what its CPU can do", node)
+	switch {
+	case err == nil:
+		return knownCPU{boot: boot, cpu: CPUOf(node, status.CPUFlags), version: status.Version}, nil
+	case known.cpu.Type != "":
+		return known, nil
 	}
-	return knownCPU{boot: boot, cpu: CPUOf(node, status.CPUFlags), version: status.Version}, nil
+	return knownCPU{}, err
 }
 
 // CheckGroups says what is wrong with migration groups: a node that is none of

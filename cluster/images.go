@@ -274,7 +274,11 @@ func (c *Cluster) CanImportDownload(ctx context.Context, node string) (bool, err
 	if _, err := c.nodeCPUs(ctx, m); err != nil {
 		return false, err
 	}
-	v := pveVersion.FindStringSubmatch(c.cpus.get()[node].version)
+	of, online := c.cpus.get()[node]
+	if online && of.cpu.Type == "" {
+		return false, fmt.Errorf("node %s does not say which PVE it has", node)
+	}
+	v := pveVersion.FindStringSubmatch(of.version)
 	if v == nil {
 		return false, nil
 	}

@@ -160,11 +160,20 @@ func (c *Cluster) NodeStatus(ctx context.Context, node string) (NodeStatus, erro
 	}
 	res, err := c.on(ctx, node, cmdNodeStatus(node))
 	if errors.Is(err, ErrNotStarted) && ctx.Err() == nil {
-		res, err = c.askUntil(ctx, cmdNodeStatus(node), func(_ Result, err error) bool { // PVE: pvesh goes there by itself
-			_, refused := errors.AsType[*ExitError](err)
-			return err == nil || refused // others would say the same, and take as long
-		})
+		return c.statusByOthers(ctx, node)
 	}
+	if err != nil {
+		return NodeStatus{}, fmt.Errorf("status of node %s: %w", node, err)
+	}
+	return decodeNodeStatus(res.Stdout)
+}
+
+// statusByOthers asks the other nodes about one that does not answer us.
+func (c *Cluster) statusByOthers(ctx context.Context, node string) (NodeStatus, error) {
+	res, err := c.askUntil(ctx, cmdNodeStatus(node), func(_ Result, err error) bool { // PVE: pvesh goes there by itself
+		_, refused := errors.AsType[*ExitError](err)
+		return err == nil || refused // others would say the same, and take as long
+	})
 	if err != nil {
 		return NodeStatus{}, fmt.Errorf("status of node %s: %w", node, err)
 	}

@@ -228,7 +228,7 @@ func (s *site) cpu(node string, img image.Image) (cpu, warn string, everywhere b
 		}
 		return img.CPU, fmt.Sprintf("%s needs CPU type %s, so it can't be migrated to %s", img.Title, img.CPU, strings.Join(weak, ", ")), false, nil
 	}
-	return "", "", false, Errorf(Unavailable, "node %s does not say what its CPU can do", node)
+	return "", "", false, &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s does not say what its CPU can do", node), Try: "vm nodes"}
 }
 
 // choosePlace makes sure that the cluster can take a VM, and chooses its node

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -93,6 +94,14 @@ func TestChoose(t *testing.T) {
 		"in maintenance": {
 			change: func(s *site) { s.Nodes[1].HAState = "maintenance" },
 			want:   "pve1 x86-64-v3", why: "; node pve2 is in maintenance",
+		},
+		"its CPU is not known": {
+			change: func(s *site) { s.groups[0].Nodes = slices.Delete(s.groups[0].Nodes, 1, 2) },
+			want:   "pve1 x86-64-v3", why: "; node pve2 does not say what its CPU can do",
+		},
+		"as ordered, its CPU is not known": {
+			change: func(s *site) { s.groups[0].Nodes = slices.Delete(s.groups[0].Nodes, 1, 2) },
+			spec:   Install{Node: "pve2"}, want: "node pve2 does not say what its CPU can do",
 		},
 		"not ours": {
 			change: func(s *site) { s.ours = []string{"pve1", "pve3"} }, want: "pve1 x86-64-v3",
