@@ -225,7 +225,7 @@ func TestInstallFails(t *testing.T) {
 			"starting VM", "starting the VM on pve1 failed: start failed: QEMU exited with code 1",
 		},
 		"no checksum file": {
-			func(s *pvesim.Sim) { s.FailOnce("wget -qO-", 8, "ERROR 404: Not Found.") },
+			func(s *pvesim.Sim) { s.FailOnce("wget -T 10 -t 2 -qO-", 8, "ERROR 404: Not Found.") },
 			"validating OS image URL", "pve1 can't fetch https://cloud-images.ubuntu.com/releases/24.04/release/SHA256SUMS",
 		},
 	} {
