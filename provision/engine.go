@@ -163,6 +163,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return e.watch(ctx) })
 	g.Go(func() error { return e.sweep(ctx) })
+	g.Go(func() error { return e.endLives(ctx) })
 	if e.keepEvents > 0 {
 		g.Go(func() error { return e.prune(ctx) })
 	}
@@ -253,7 +254,7 @@ func (e *Engine) watch(ctx context.Context) error {
 // sweepEvery is how often it is looked for what is due.
 const sweepEvery = 15 * time.Second
 
-// sweep moves on the jobs, and the VMs, whose time ran out.
+// sweep moves on the jobs whose time ran out.
 func (e *Engine) sweep(ctx context.Context) error {
 	for {
 		if n, err := e.store.Sweep(ctx, e.patience); err != nil && ctx.Err() == nil {
@@ -261,6 +262,16 @@ func (e *Engine) sweep(ctx context.Context) error {
 		} else if n > 0 {
 			e.wake.ring()
 		}
+		if err := e.clock.Sleep(ctx, sweepEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// endLives moves on the VMs whose time ran out. It asks for each of them, which
+// takes its time while nodes do not answer.
+func (e *Engine) endLives(ctx context.Context) error {
+	for {
 		if leads, err := e.store.Lead(ctx, "lifetime/"+e.kit.cluster.Name(), e.owner, 3*sweepEvery); err == nil && leads {
 			if err := e.endOfLife(ctx); err != nil && ctx.Err() == nil {
 				e.log.Error("end of life", "err", err)

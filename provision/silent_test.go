@@ -3,8 +3,10 @@ package provision_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pvebot/cluster"
@@ -111,4 +113,40 @@ func TestEndWithSilentStore(t *testing.T) {
 	if took := time.Since(began); took > 15*time.Second {
 		t.Errorf("the engine ended after %v", took)
 	}
+}
+
+// darkNodes take no notice of whoever connects.
+type darkNodes struct{ cluster.Nodes }
+
+func (darkNodes) Names() []string                       { return []string{"pve1"} }
+func (d darkNodes) Node(string) (cluster.Runner, error) { return d, nil }
+
+func (darkNodes) Run(ctx context.Context, _ cluster.Cmd) (cluster.Result, error) {
+	<-ctx.Done()
+	return cluster.Result{}, fmt.Errorf("%w: %w", cluster.ErrNotStarted, context.Cause(ctx))
+}
+
+// A gate closes in time also while VMs whose end has come are asked for on nodes
+// that do not answer.
+func TestSweepWhileNodesAreDark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, openStore(t, t.TempDir()))
+		defer b.store.Close()
+		b.engine = provision.NewEngine(provision.Config{
+			Store: b.store, Owner: "test", Cluster: cluster.New(darkNodes{}, nil, cluster.Config{Name: "test"}),
+		})
+		for id := range 5 {
+			if err := b.store.SaveVM(t.Context(), provision.VMRecord{
+				Cluster: "test", VMID: 101 + id, UUID: fmt.Sprint(id), Owner: alice, Until: time.Now().Add(-time.Hour),
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		defer b.start()()
+		began := time.Now()
+		job := b.await(b.submit(provision.Order{Gate: &provision.Gate{Need: 1, Of: []string{"ops"}, Expires: began.Add(20 * time.Second)}}), provision.StateCancelled)
+		if took := job.Ended.Sub(began); took > 40*time.Second {
+			t.Errorf("the gate was closed after %v", took)
+		}
+	})
 }
