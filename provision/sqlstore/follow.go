@@ -19,7 +19,7 @@ type hub struct {
 	recent  []provision.Event // those after from, to last, in order
 	from    provision.Position
 	last    provision.Position
-	changed chan struct{} // closed, and replaced, by each change
+	changed chan struct{} // closed, and replaced, by each change; closed for good with the hub
 	closed  bool
 }
 
@@ -53,6 +53,9 @@ func (h *hub) add(evs []provision.Event) {
 
 // tell wakes all followers. h.mu is held.
 func (h *hub) tell() {
+	if h.closed {
+		return
+	}
 	close(h.changed)
 	h.changed = make(chan struct{})
 }
@@ -62,7 +65,7 @@ func (h *hub) close() {
 	defer h.mu.Unlock()
 	if !h.closed {
 		h.closed = true
-		h.tell()
+		close(h.changed)
 	}
 }
 
