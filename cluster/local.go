@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -13,18 +15,29 @@ import (
 // its output is waited for when something it left behind still holds it open.
 const killDelay = 2 * time.Second
 
+// maxHanging is how many commands may hang at once before no more are started.
+const maxHanging = 64
+
 // Local runs commands on this machine, for a bot that lives on a node. The
 // zero value is not ready; use NewLocal.
-type Local struct{}
+type Local struct {
+	wait    func(*exec.Cmd) error
+	hanging atomic.Int64 // commands that were left behind, and did not end yet
+}
 
 // NewLocal returns the Runner of this machine.
-func NewLocal() *Local { return &Local{} }
+func NewLocal() *Local { return &Local{wait: (*exec.Cmd).Wait} }
 
 // Run implements Runner. The command gets a process group of its own, which
-// is sent SIGTERM when ctx ends, and SIGKILL two seconds later.
-func (*Local) Run(ctx context.Context, c Cmd) (Result, error) {
+// is sent SIGTERM when ctx ends, and SIGKILL two seconds later. One that does
+// not even end then is left behind after two more: the kernel has it, as when
+// /etc/pve or an NFS server hangs.
+func (l *Local) Run(ctx context.Context, c Cmd) (Result, error) {
 	if err := admit(ctx, c); err != nil {
 		return Result{}, err
+	}
+	if n := l.hanging.Load(); n >= maxHanging {
+		return Result{}, notStarted(fmt.Errorf("%d commands hang on this machine", n))
 	}
 	out := newOutput(c.Line)
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
@@ -36,7 +49,15 @@ func (*Local) Run(ctx context.Context, c Cmd) (Result, error) {
 	if err := cmd.Start(); err != nil {
 		return out.finish(), notStarted(err)
 	}
-	err := cmd.Wait()
+	ended := make(chan error, 1)
+	go func() { ended <- l.wait(cmd) }()
+	over, err := await(ctx, ended)
+	if !over {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		l.hanging.Add(1)
+		go func() { <-ended; l.hanging.Add(-1) }()
+		return out.finish(), lost(context.Cause(ctx))
+	}
 	res := out.finish()
 	status := exitStatus(cmd.ProcessState.Sys().(syscall.WaitStatus))
 	switch {
@@ -52,6 +73,24 @@ func (*Local) Run(ctx context.Context, c Cmd) (Result, error) {
 		return res, lost(err)
 	}
 	return res, nil
+}
+
+// await waits for a command's end, which is not over when it does not come soon
+// after ctx has ended.
+func await(ctx context.Context, ended <-chan error) (over bool, err error) {
+	select {
+	case err := <-ended:
+		return true, err
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*killDelay)
+	defer cancel()
+	select {
+	case err := <-ended:
+		return true, err
+	case <-last.Done():
+		return false, nil
+	}
 }
 
 // exitStatus is what a shell calls a command's end: its status, or 128 and
