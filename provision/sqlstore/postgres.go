@@ -50,7 +50,7 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 		append: s.appendAtOnce,
 	}
 	listener := config.Copy()
-	config.DialFunc = impatient(config.DialFunc, max(s.lease, leastSilence))
+	config.DialFunc = impatient(config.DialFunc, s.clock, max(s.lease, leastSilence))
 	s.db = stdlib.OpenDB(*config)
 	s.db.SetMaxOpenConns(10)
 	s.db.SetMaxIdleConns(10)

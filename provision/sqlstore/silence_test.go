@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pvebot/cluster"
 	"pvebot/provision/sqlstore/pgtest"
 )
 
@@ -21,7 +22,7 @@ func TestImpatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, server := net.Pipe()
 		defer server.Close()
-		dial := impatient(func(context.Context, string, string) (net.Conn, error) { return ours, nil }, 15*time.Second)
+		dial := impatient(func(context.Context, string, string) (net.Conn, error) { return ours, nil }, cluster.SystemClock{}, 15*time.Second)
 		conn, err := dial(t.Context(), "tcp", "db:5432")
 		if err != nil {
 			t.Fatal(err)
