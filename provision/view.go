@@ -91,14 +91,19 @@ func (v *view) ask(ctx context.Context, c *viewCall, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, viewTime)
 	defer cancel()
 	defer close(c.done)
+	defer func() {
+		if p := recover(); p != nil {
+			c.err = defect("in reading what the cluster has", p)
+		}
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.call = nil
+		if c.err == nil && v.dropped == c.dropped {
+			v.have, v.at = c.answer, now
+		}
+	}()
 	if c.answer, c.err = v.cluster.Resources(ctx); c.err != nil {
 		c.err = unreachable("the cluster", c.err)
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.call = nil
-	if c.err == nil && v.dropped == c.dropped {
-		v.have, v.at = c.answer, now
 	}
 }
 

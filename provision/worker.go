@@ -300,11 +300,16 @@ func passing(err error) bool {
 func runSafely(ctx context.Context, f func(context.Context, *Work) error, w *Work) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &Error{
-				Kind: Internal, Say: "the bot has a defect in this step; please report it",
-				Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack()),
-			}
+			err = defect("in this step", p)
 		}
 	}()
 	return f(ctx, w)
+}
+
+// defect is the error of a panic, which is being recovered from.
+func defect(where string, p any) error {
+	return &Error{
+		Kind: Internal, Say: fmt.Sprintf("the bot has a defect %s; please report it", where),
+		Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack()),
+	}
 }
