@@ -38,21 +38,40 @@ type Checkup struct {
 
 // readiness asks the checks, and not more often than makes sense.
 type readiness struct {
-	mu   sync.Mutex
-	at   time.Time
-	last Health
+	mu     sync.Mutex
+	at     time.Time // the last answer was complete then
+	last   Health
+	asking chan struct{} // closed when the checks under way are over; nil: none are
 }
 
-// ask returns how all checks went.
-func (w *Web) ask(ctx context.Context) Health {
-	w.ready.mu.Lock()
-	defer w.ready.mu.Unlock()
-	now := w.cfg.Clock.Now()
-	if !w.ready.at.IsZero() && now.Sub(w.ready.at) < checkAge {
-		return w.ready.last
+// ask returns how all checks went; false when ctx ended before that was known.
+func (w *Web) ask(ctx context.Context) (Health, bool) {
+	r := &w.ready
+	r.mu.Lock()
+	if !r.at.IsZero() && w.cfg.Clock.Now().Sub(r.at) < checkAge {
+		defer r.mu.Unlock()
+		return r.last, true
 	}
-	// Others may get this answer, too: who asked first must not end it.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTime)
+	if r.asking == nil {
+		r.asking = make(chan struct{})
+		// Others may get this answer, too: who asked first must not end it.
+		go w.check(context.WithoutCancel(ctx), r.asking)
+	}
+	asking := r.asking
+	r.mu.Unlock()
+	select {
+	case <-asking:
+	case <-ctx.Done():
+		return Health{Checks: []Checkup{}}, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last, true
+}
+
+// check runs the checks, keeps what they say and closes done.
+func (w *Web) check(ctx context.Context, done chan struct{}) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
 	h := Health{Ready: true, Checks: make([]Checkup, len(w.cfg.Checks))}
 	var asking sync.WaitGroup
@@ -66,8 +85,10 @@ func (w *Web) ask(ctx context.Context) Health {
 			w.log.WarnContext(ctx, "not ready", "check", c.Name, "say", c.Say)
 		}
 	}
-	w.ready.last, w.ready.at = h, now
-	return h
+	w.ready.mu.Lock()
+	defer w.ready.mu.Unlock()
+	w.ready.last, w.ready.at, w.ready.asking = h, w.cfg.Clock.Now(), nil
+	close(done)
 }
 
 func (c Check) run(ctx context.Context) Checkup {
@@ -82,9 +103,9 @@ func (c Check) run(ctx context.Context) Checkup {
 // serveReady tells whether the bot can do its work: 200 or 503, and how each
 // check went.
 func (w *Web) serveReady(rw http.ResponseWriter, r *http.Request) {
-	h := w.ask(r.Context())
+	h, known := w.ask(r.Context())
 	status := http.StatusOK
-	if !h.Ready {
+	if !known || !h.Ready {
 		status = http.StatusServiceUnavailable
 	}
 	writeJSON(rw, status, h)

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pvebot/provision"
@@ -53,6 +56,53 @@ func TestReady(t *testing.T) {
 	broken.Store(false)
 	clock.now = clock.now.Add(checkAge)
 	ask(http.StatusOK)
+}
+
+// Who asks while the checks take their time gets the answer of those that are
+// under way, and waits for it no longer than they want to.
+func TestReadyWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int32
+		w := New(Config{Store: newMemory(), Inventory: threeNodes, Checks: []Check{
+			{Name: "nodes", Ask: func(ctx context.Context) (string, error) {
+				asked.Add(1)
+				<-ctx.Done()
+				return "", ctx.Err()
+			}},
+		}})
+		ask := func(patience time.Duration) time.Duration {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			began := time.Now()
+			rec := httptest.NewRecorder()
+			w.ServeHTTP(rec, httptest.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/readyz", nil))
+			if rec.Code != http.StatusServiceUnavailable {
+				t.Errorf("status %d", rec.Code)
+			}
+			return time.Since(began)
+		}
+		var probes sync.WaitGroup
+		for range 10 {
+			probes.Go(func() {
+				if took := ask(2 * time.Second); took > 2*time.Second {
+					t.Errorf("a probe that gives up after 2 s was held for %v", took)
+				}
+			})
+			time.Sleep(time.Second)
+		}
+		probes.Wait()
+		if n := asked.Load(); n > 3 {
+			t.Errorf("the checks ran %d times in 10 s", n)
+		}
+		time.Sleep(time.Minute)
+		if took := ask(time.Minute); took != checkTime {
+			t.Errorf("an answer took %v", took)
+		}
+		time.Sleep(time.Second)
+		if took := ask(time.Minute); took != 0 {
+			t.Errorf("an answer of a second ago was not good any more: the next one took %v", took)
+		}
+	})
 }
 
 // Metrics are the handler's own business, login or not.
