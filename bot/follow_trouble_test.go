@@ -1,6 +1,7 @@
 package bot_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"pvebot/bot"
 	"pvebot/bot/bottest"
+	"pvebot/cluster"
 	"pvebot/provision"
 )
 
@@ -299,6 +301,58 @@ func TestFollowPrunedFeed(t *testing.T) {
 		synctest.Wait()
 		if !m.Cards()[0].Final {
 			t.Error("a break in the feed lost the last word")
+		}
+	})
+}
+
+// tardy is a store that takes its time to read a job.
+type tardy struct {
+	*memStore
+	takes time.Duration
+}
+
+func (s tardy) Job(ctx context.Context, id provision.JobID) (provision.Job, error) {
+	if err := (cluster.SystemClock{}).Sleep(ctx, s.takes); err != nil {
+		return provision.Job{}, err
+	}
+	return s.memStore.Job(ctx, id)
+}
+
+// A leader that has many cards to read keeps its role meanwhile, and begins to
+// write before it has read them all.
+func TestFollowSlowReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, m := newStore(), bottest.NewMemory("memory", bot.Pace{})
+		for i := range 400 {
+			id := started(t, s, m, nil, fmt.Sprint(i))
+			s.add(id, with(begun, step(provision.StepDone, 3, ""), state(provision.StateSucceeded))...)
+		}
+		f := bot.NewFollower(bot.FollowerConfig{Store: tardy{s, 50 * time.Millisecond}, Adapters: []bot.Adapter{m}, Owner: "a"})
+		ctx, stop := context.WithCancel(t.Context())
+		over := make(chan error, 1)
+		go func() { over <- f.Run(ctx) }()
+		final := func() (n int) {
+			for _, c := range m.Cards() {
+				if c.Final {
+					n++
+				}
+			}
+			return n
+		}
+		time.Sleep(5 * time.Second)
+		if final() == 0 {
+			t.Error("nothing is shown until all is read")
+		}
+		time.Sleep(time.Minute)
+		if n := final(); n != 400 {
+			t.Errorf("%d of 400 cards show the end", n)
+		}
+		if left, _ := s.Cards(t.Context(), "memory"); len(left) != 0 {
+			t.Errorf("%d cards are not settled", len(left))
+		}
+		stop()
+		if err := <-over; err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -20,6 +20,7 @@ const (
 	roleStop  = 7 * time.Second
 
 	reconcileEvery = 2 * time.Second  // looks for cards that nobody hinted at
+	reconcileTime  = time.Second      // of it is spent on reading before writes have their turn
 	writeTimeout   = 15 * time.Second // of one call of an adapter
 	shutdownGrace  = 5 * time.Second  // for writes on their way when the bot ends
 	maxInFlight    = 4                // writes to one platform at a time
@@ -39,9 +40,12 @@ type writer struct {
 	hints   *hints
 	status  atomic.Pointer[PlatformStatus]
 	counts  struct{ landed, refused, failed int } // writes, of run's goroutine only
+	renewed atomic.Pointer[time.Time]             // the role was ours then
 
 	// Below: the state of one term as leader, touched by run's goroutine only.
 	live      map[provision.JobID]*live
+	tried     map[provision.JobID]bool // by the reconcile that is not through yet
+	anew      bool                     // it shows all that it finds again
 	budget    bucket
 	notBefore time.Time // the platform wants to be left alone until then
 	failures  int       // writes in a row that failed, of whatever card
@@ -85,7 +89,8 @@ func (w *writer) run(ctx context.Context) error {
 // term is one time as leader: since renewed, until the role lapses or ctx ends.
 func (w *writer) term(ctx context.Context, renewed time.Time) {
 	pace := w.adapter.Pace()
-	w.live = map[provision.JobID]*live{}
+	w.live, w.tried, w.anew = map[provision.JobID]*live{}, map[provision.JobID]bool{}, false
+	w.renewed.Store(&renewed)
 	w.budget = newBucket(pace, w.clock.Now())
 	w.notBefore, w.failures, w.inFlight = time.Time{}, 0, 0
 	w.results = make(chan result, maxInFlight)
@@ -95,10 +100,10 @@ func (w *writer) term(ctx context.Context, renewed time.Time) {
 	// they do not outlive the role.
 	hold, drop := context.WithCancel(context.WithoutCancel(ctx))
 	terms, end := context.WithCancel(ctx)
-	renewals := make(chan time.Time)
-	w.wg.Go(func() { w.renew(terms, renewals) })
+	lost := make(chan struct{})
+	w.wg.Go(func() { w.renew(terms, lost) })
 
-	w.schedule(terms, hold, renewed, renewals)
+	w.schedule(terms, hold, lost)
 	w.tell(false)
 
 	lapsed := ctx.Err() == nil
@@ -119,10 +124,10 @@ func (w *writer) term(ctx context.Context, renewed time.Time) {
 	}
 }
 
-// renew keeps the role and reports the time of each success. It ends when the
-// role is another's, closing renewals.
-func (w *writer) renew(ctx context.Context, renewals chan<- time.Time) {
-	defer close(renewals)
+// renew keeps the role, however busy schedule is. It ends when the role is
+// another's, closing lost.
+func (w *writer) renew(ctx context.Context, lost chan<- struct{}) {
+	defer close(lost)
 	for w.clock.Sleep(ctx, roleRenew) == nil {
 		asked := w.clock.Now()
 		try, cancel := context.WithTimeout(ctx, roleRenew)
@@ -135,33 +140,35 @@ func (w *writer) renew(ctx context.Context, renewals chan<- time.Time) {
 		case !led:
 			return
 		}
-		select {
-		case renewals <- asked:
-		case <-ctx.Done():
-			return
-		}
+		w.renewed.Store(&asked)
 	}
 }
 
+// lapses is when the role may be another's.
+func (w *writer) lapses() time.Time { return w.renewed.Load().Add(roleStop) }
+
+func (w *writer) lapsed() bool { return !w.clock.Now().Before(w.lapses()) }
+
 // schedule decides what is written next, until the role lapses or ctx ends.
-func (w *writer) schedule(ctx, hold context.Context, renewed time.Time, renewals <-chan time.Time) {
-	var reconciled time.Time
-	for ctx.Err() == nil {
-		now := w.clock.Now()
-		if now.Sub(renewed) >= roleStop {
-			return
-		}
+func (w *writer) schedule(ctx, hold context.Context, lost <-chan struct{}) {
+	var due time.Time // for the next reconcile
+	for ctx.Err() == nil && !w.lapsed() {
 		jobs, refresh := w.hints.take()
-		if refresh || reconciled.IsZero() || now.Sub(reconciled) >= reconcileEvery {
-			w.reconcile(ctx, refresh)
-			reconciled = w.clock.Now()
+		if refresh || !w.clock.Now().Before(due) {
+			through := w.reconcile(ctx, refresh)
+			if due = w.clock.Now(); through {
+				due = due.Add(reconcileEvery)
+			}
 		}
 		for id, h := range jobs {
 			w.hear(ctx, id, h)
 		}
+		if w.lapsed() { // while it was read
+			return
+		}
 		wake := w.start(hold)
 		w.tell(true)
-		wake = earliest(wake, renewed.Add(roleStop), reconciled.Add(reconcileEvery))
+		wake = earliest(wake, w.lapses(), due)
 
 		timer, stop := w.timer(ctx, wake.Sub(w.clock.Now()))
 		select {
@@ -170,12 +177,9 @@ func (w *writer) schedule(ctx, hold context.Context, renewed time.Time, renewals
 		case <-timer:
 		case r := <-w.results:
 			w.apply(ctx, r)
-		case at, ok := <-renewals:
-			if !ok {
-				stop()
-				return
-			}
-			renewed = at
+		case <-lost:
+			stop()
+			return
 		}
 		stop()
 	}
@@ -237,25 +241,39 @@ func (w *writer) hear(ctx context.Context, id provision.JobID, h hint) {
 }
 
 // reconcile finds cards that no hint led to: after a restart, when the desk
-// posted one through another bot, or when an event came before its card.
-func (w *writer) reconcile(ctx context.Context, refresh bool) {
+// posted one through another bot, or when an event came before its card. It takes no
+// longer than reconcileTime: false says that there is more to read.
+func (w *writer) reconcile(ctx context.Context, refresh bool) bool {
+	w.anew = w.anew || refresh
 	refs, err := w.store.Cards(ctx, w.adapter.Name())
 	if err != nil {
 		if ctx.Err() == nil {
 			w.log.WarnContext(ctx, "can't list the cards", "err", err)
 		}
-		return
+		return true
 	}
+	until := earliest(w.clock.Now().Add(reconcileTime), w.lapses())
+	through := true
 	for _, ref := range refs {
-		l := w.live[ref.Job]
-		if l == nil {
-			l = w.adopt(ctx, ref)
+		l, again := w.live[ref.Job], refresh
+		if l == nil && !w.tried[ref.Job] {
+			if !w.clock.Now().Before(until) {
+				through = false
+				continue
+			}
+			w.tried[ref.Job] = true
+			l, again = w.adopt(ctx, ref), w.anew
 		}
-		if l != nil && refresh {
+		if l != nil && again {
 			l.card.want(w.clock.Now())
 			l.thread.want(w.clock.Now())
 		}
 	}
+	if through {
+		w.anew = false
+		clear(w.tried)
+	}
+	return through
 }
 
 // adopt makes a stored card a live one; nil when its job can't be read now, or
