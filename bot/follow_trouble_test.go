@@ -97,6 +97,85 @@ func TestFollowPlatformDown(t *testing.T) {
 	})
 }
 
+// Cards that are refused again and again hold up no other card.
+func TestFollowRefusedCards(t *testing.T) {
+	for _, refused := range []int{1, 10, 40} {
+		t.Run(fmt.Sprint(refused), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, m := newStore(), bottest.NewMemory("memory", bot.Pace{PerSecond: 0.8, Burst: 2, MinGap: 3 * time.Second})
+				f, stop := follow(t, s, "a", m)
+				defer stop()
+				for i := range refused {
+					id := started(t, s, m, f, fmt.Sprint("refused", i))
+					s.add(id, with(failing, trouble(provision.StateParked))...)
+				}
+				m.Deny(func(c bottest.Call) error {
+					if c.Job > 0 && int(c.Job) <= refused {
+						return errors.New("ekm_access_denied")
+					}
+					return nil
+				})
+				time.Sleep(3 * time.Hour)
+				id := started(t, s, m, f, "fine")
+				time.Sleep(5 * time.Second)
+				s.add(id, with(begun, step(provision.StepDone, 3, ""), state(provision.StateSucceeded))...)
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if cards := m.Cards(); !cards[len(cards)-1].Final {
+					t.Errorf("the last word of a card waits behind %d that are refused", refused)
+				}
+				m.Deny(nil)
+				time.Sleep(5 * time.Minute)
+				synctest.Wait()
+				for i, c := range m.Cards() {
+					if job, _ := s.Job(t.Context(), c.Job); c.Seq != job.Seq {
+						t.Errorf("card %d is behind, though it is not refused any more: %s", i, c.Text)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A platform that is down is left alone, however many cards wait for it.
+func TestFollowManyCardsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, m := newStore(), bottest.NewMemory("memory", bot.Pace{PerSecond: 2, Burst: 5})
+		f, stop := follow(t, s, "a", m)
+		defer stop()
+		const cards = 60
+		for i := range cards {
+			s.add(started(t, s, m, f, fmt.Sprint(i)), begun[:1]...)
+		}
+		time.Sleep(5 * time.Minute)
+		var mu sync.Mutex
+		tries := 0
+		m.Deny(func(bottest.Call) error {
+			mu.Lock()
+			defer mu.Unlock()
+			tries++
+			return errors.New("connection refused")
+		})
+		for i := range cards {
+			s.add(provision.JobID(i+1), with(begun[1:], step(provision.StepDone, 3, ""), state(provision.StateSucceeded))...)
+		}
+		time.Sleep(time.Hour)
+		mu.Lock()
+		if tries > 400 {
+			t.Errorf("%d tries in an hour: a storm", tries)
+		}
+		mu.Unlock()
+		m.Deny(nil)
+		time.Sleep(4 * time.Minute)
+		synctest.Wait()
+		for i, c := range m.Cards() {
+			if !c.Final {
+				t.Errorf("card %d: the last word never landed", i)
+			}
+		}
+	})
+}
+
 // A restarted bot shows what happened while nobody was there.
 func TestFollowAfterRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -43,11 +43,7 @@ func (l *lane) want(now time.Time) {
 }
 
 func (l *lane) readyAt(gap time.Duration) time.Time {
-	at := l.served.Add(gap)
-	if at.Before(l.notBefore) {
-		return l.notBefore
-	}
-	return at
+	return latest(l.served.Add(gap), l.notBefore)
 }
 
 // maxGap is how far apart the edits of an old job's card may get.

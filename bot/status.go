@@ -47,7 +47,7 @@ func (w *writer) tell(leads bool) {
 		Writes: w.counts.landed, Refused: w.counts.refused, Failures: w.counts.failed,
 	}
 	if leads {
-		s.Cards, s.Budget, s.Quiet = len(w.live), w.budget.now(w.clock.Now()), w.notBefore
+		s.Cards, s.Budget, s.Quiet = len(w.live), w.budget.now(w.clock.Now()), latest(w.notBefore, w.pause)
 		for _, l := range w.live {
 			for _, lane := range []*lane{&l.card, &l.thread} {
 				if since := lane.behind; !since.IsZero() && hasRef(l.ref) {

@@ -181,7 +181,8 @@ func (w *writer) apply(ctx context.Context, r result) {
 	}
 	r.lane.failures = 0
 	if r.wrote {
-		w.failures = 0
+		clear(w.failing)
+		w.pause, w.doubt = time.Time{}, time.Time{}
 		w.counts.landed++
 	}
 	if r.more {
@@ -224,8 +225,9 @@ func (w *writer) silence(ctx context.Context, l *live, now time.Time) {
 	l.thread.notBefore = now.Add(backoffFirst)
 }
 
-// failed backs off: this lane, and the whole platform when failures come in
-// a row.
+// failed backs off: this lane, and the whole platform when one card after the
+// other fails. What has not failed yet is tried soon even then: it may be the
+// others' own fault.
 func (w *writer) failed(ctx context.Context, r result, now time.Time) {
 	l := r.live
 	r.lane.want(now)
@@ -241,8 +243,9 @@ func (w *writer) failed(ctx context.Context, r result, now time.Time) {
 	r.lane.failures++
 	r.lane.notBefore = now.Add(backoff(r.lane.failures))
 	if r.wrote {
-		if w.failures++; w.failures > 1 {
-			w.notBefore = now.Add(backoff(w.failures - 1))
+		if w.failing[l.ref.Job] = true; len(w.failing) > 1 {
+			w.pause = now.Add(backoff(len(w.failing) - 1))
+			w.doubt = earliest(w.pause, now.Add(doubtMost))
 		}
 	}
 	w.log.WarnContext(ctx, "can't write to the platform; trying again", "job", l.ref.Job,

@@ -27,6 +27,7 @@ const (
 
 	backoffFirst = time.Second
 	backoffMost  = time.Minute
+	doubtMost    = 5 * time.Second // for what did not fail while other cards do
 )
 
 // writer owns the cards of one platform.
@@ -47,8 +48,10 @@ type writer struct {
 	tried     map[provision.JobID]bool // by the reconcile that is not through yet
 	anew      bool                     // it shows all that it finds again
 	budget    bucket
-	notBefore time.Time // the platform wants to be left alone until then
-	failures  int       // writes in a row that failed, of whatever card
+	notBefore time.Time                // the platform wants to be left alone until then
+	failing   map[provision.JobID]bool // cards that failed since a write landed
+	pause     time.Time                // lanes that failed rest until then, since failing has several
+	doubt     time.Time                // the others rest until then
 	inFlight  int
 	results   chan result
 	wg        sync.WaitGroup
@@ -92,7 +95,9 @@ func (w *writer) term(ctx context.Context, renewed time.Time) {
 	w.live, w.tried, w.anew = map[provision.JobID]*live{}, map[provision.JobID]bool{}, false
 	w.renewed.Store(&renewed)
 	w.budget = newBucket(pace, w.clock.Now())
-	w.notBefore, w.failures, w.inFlight = time.Time{}, 0, 0
+	w.notBefore, w.inFlight = time.Time{}, 0
+	w.failing = map[provision.JobID]bool{}
+	w.pause, w.doubt = time.Time{}, time.Time{}
 	w.results = make(chan result, maxInFlight)
 	w.hints.all()
 
@@ -329,39 +334,48 @@ func (w *writer) start(hold context.Context) time.Time {
 
 // next picks the lane that is served next, or says when one will be ready:
 // first what people wait for, the cards that came to rest; then whoever has
-// waited longest.
+// waited longest. A lane that failed is nobody's hurry, and waits anew from the
+// end of its back-off, or a card that is refused for ever would be first for
+// ever.
 func (w *writer) next(now time.Time) (*live, *lane, time.Time) {
 	wake := now.Add(reconcileEvery)
 	var best *live
-	var lane *lane
-	urgent := false
+	var first *lane
+	var hurry bool
+	var waits time.Time
+	offer := func(l *live, n *lane, at time.Time, urgent bool) {
+		since := n.served
+		if n.failures > 0 {
+			urgent, since, at = false, latest(since, n.notBefore), latest(at, w.pause)
+		}
+		if at = latest(at, w.doubt); at.After(now) {
+			wake = earliest(wake, at)
+		} else if first == nil || urgent && !hurry || urgent == hurry && since.Before(waits) {
+			best, first, hurry, waits = l, n, urgent, since
+		}
+	}
 	for _, l := range w.live {
 		if l.busy {
 			continue
 		}
-		if l.card.due {
-			at := l.card.readyAt(l.gap(w.budget.pace, now))
-			if l.urgent {
-				at = l.card.notBefore
-			}
-			switch {
-			case at.After(now):
-				wake = earliest(wake, at)
-			case lane == nil, l.urgent && !urgent, l.urgent == urgent && l.card.served.Before(lane.served):
-				best, lane, urgent = l, &l.card, l.urgent
-			}
+		gap := l.gap(w.budget.pace, now)
+		if l.card.due && l.urgent {
+			offer(l, &l.card, l.card.notBefore, true)
+		} else if l.card.due {
+			offer(l, &l.card, l.card.readyAt(gap), false)
 		}
 		if l.thread.due && hasRef(l.ref) {
-			at := l.thread.readyAt(2 * l.gap(w.budget.pace, now))
-			switch {
-			case at.After(now):
-				wake = earliest(wake, at)
-			case lane == nil, !urgent && l.thread.served.Before(lane.served):
-				best, lane = l, &l.thread
-			}
+			offer(l, &l.thread, l.thread.readyAt(2*gap), false)
 		}
 	}
-	return best, lane, wake
+	return best, first, wake
+}
+
+func latest(t, u time.Time) time.Time {
+	if u.After(t) {
+		return u
+	}
+	return t
 }
 
 func earliest(t time.Time, more ...time.Time) time.Time {
