@@ -38,6 +38,10 @@ func (w *writer) file(ctx context.Context, r *result, job provision.Job) error {
 		return nil
 	}
 	text, lines, err := wholeLog(w.store.Events(ctx, job.ID, 0), job)
+	if errors.Is(err, provision.ErrPruned) {
+		w.log.WarnContext(ctx, "a job's log is not kept any more; its thread gets no file", "job", job.ID)
+		return nil
+	}
 	if err != nil || lines <= saidLog {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -168,4 +169,59 @@ func TestLongLogAfterRestart(t *testing.T) {
 			t.Errorf("%d files in %d calls, settled %v", len(m.files), m.calls, s.card("memory", id).Settled)
 		}
 	})
+}
+
+// forgetful is a store that does not keep a job's first events any more.
+type forgetful struct {
+	*memStore
+	upTo uint64
+}
+
+func (s *forgetful) Events(ctx context.Context, id provision.JobID, after uint64) iter.Seq2[provision.Event, error] {
+	if after < s.upTo {
+		return func(yield func(provision.Event, error) bool) { yield(provision.Event{}, provision.ErrPruned) }
+	}
+	return s.memStore.Events(ctx, id, after)
+}
+
+// A job whose events are not kept any more is shown to its end all the same,
+// when it is tried again or when its thread never heard of them.
+func TestFileOfPrunedLog(t *testing.T) {
+	for name, heard := range map[string]bool{"tried again": true, "not said": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, m := &forgetful{memStore: newStore()}, newCabinet()
+				id := started(t, s.memStore, m, nil, "k")
+				job := s.add(id, with(failing, trouble(provision.StateParked), state(provision.StateFailed))...)
+				s.upTo = job.Seq
+				ref := s.card("memory", id)
+				if heard {
+					ref.Shown, ref.Said = job.Seq, job.Seq
+				}
+				if err := s.SetCard(t.Context(), ref); err != nil {
+					t.Fatal(err)
+				}
+				f := bot.NewFollower(bot.FollowerConfig{Store: s, Adapters: []bot.Adapter{m}, Owner: "a"})
+				ctx, stop := context.WithCancel(t.Context())
+				over := make(chan error, 1)
+				go func() { over <- f.Run(ctx) }()
+				if heard {
+					s.add(id, state(provision.StateQueued), state(provision.StateRunning), step(provision.StepStarted, 3, ""),
+						step(provision.StepDone, 3, ""), state(provision.StateSucceeded))
+				}
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if !s.card("memory", id).Settled || !m.Cards()[0].Final {
+					t.Errorf("after an hour the card is %+v, %+v", s.card("memory", id), f.Status()[0])
+				}
+				if got := said(m.Memory, 0); heard && !strings.HasSuffix(strings.Join(got, "\n"), "succeeded") {
+					t.Errorf("the thread says %q", got)
+				}
+				stop()
+				if err := <-over; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }

@@ -120,6 +120,10 @@ func (w *writer) say(ctx context.Context, r *result) {
 		most = saidLog
 	}
 	b, err := nextBatch(w.store.Events(ctx, job.ID, r.ref.Said), job, r.told, most)
+	if errors.Is(err, provision.ErrPruned) { // what is not kept can't be said
+		w.log.WarnContext(ctx, "a job's events are not kept any more; its thread goes on without them", "job", job.ID)
+		b, err = batch{upTo: job.Seq}, nil
+	}
 	if err != nil {
 		r.err = err
 		return
