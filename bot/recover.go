@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"pvebot/provision"
 )
 
@@ -25,6 +27,12 @@ const (
 	abandoned = time.Minute
 	// lookEvery is how often a desk looks for what others left behind.
 	lookEvery = time.Second
+	// takeUpAtOnce is how many interactions about one cluster are taken up at a
+	// time.
+	takeUpAtOnce = 4
+	// takeUpTime is what each of them gets, and after how long none is begun
+	// before there was another look. What is cut short is taken up again.
+	takeUpTime = 2 * time.Minute
 )
 
 // left is an interaction as it is stored.
@@ -67,17 +75,20 @@ func (d *Desk) Recover(ctx context.Context) error {
 			seats = append(seats, name)
 		}
 	}
-	for _, name := range seats {
-		s, err := d.sit(ctx, name)
-		if err != nil {
-			errs = append(errs, err)
-		}
-		if s != nil { // else somebody is at it
-			errs = append(errs, d.takeOver(ctx, s))
-			d.stand(ctx, s)
-		}
+	found := make([]error, len(seats))
+	var taking sync.WaitGroup
+	for i, name := range seats {
+		taking.Go(func() {
+			s, err := d.sit(ctx, name)
+			if s != nil { // else somebody is at it
+				err = d.takeOver(ctx, s)
+				d.stand(ctx, s)
+			}
+			found[i] = err
+		})
 	}
-	return errors.Join(errs...)
+	taking.Wait()
+	return errors.Join(append(errs, found...)...)
 }
 
 // unhandled are the interactions of the desk's platforms that nobody has marked
@@ -118,23 +129,70 @@ func (d *Desk) leftBehind(row provision.Inbox) bool {
 }
 
 // takeOver handles what was left in a seat. It looks anew: what was handled
-// before the seat was had is done.
+// before the seat was had is done. Clusters don't wait for each other.
 func (d *Desk) takeOver(ctx context.Context, s *seat) error {
 	ctx, done := s.within(ctx)
 	defer done()
 	rows, err := d.unhandled(ctx)
+	queues := map[string][]provision.Inbox{}
 	for _, row := range rows {
-		if ctx.Err() != nil {
-			break
-		}
 		if d.seatOf(row) == s.name && d.leftBehind(row) {
-			d.takeUp(ctx, row)
+			name := d.clusterOf(ctx, row)
+			queues[name] = append(queues[name], row)
 		}
 	}
+	began := d.clock.Now()
+	var taking sync.WaitGroup
+	for _, queue := range queues {
+		taking.Go(func() {
+			var g errgroup.Group
+			g.SetLimit(takeUpAtOnce)
+			for _, row := range queue {
+				g.Go(func() error {
+					if ctx.Err() == nil && d.clock.Now().Sub(began) < takeUpTime {
+						d.takeUp(ctx, row)
+					}
+					return nil
+				})
+			}
+			_ = g.Wait()
+		})
+	}
+	taking.Wait()
 	return err
 }
 
+// clusterOf is the cluster that an interaction is about, "" when that can't be
+// told.
+func (d *Desk) clusterOf(ctx context.Context, row provision.Inbox) string {
+	var in Inbound
+	if err := json.Unmarshal(row.Data, &in); err != nil || !d.several() {
+		return ""
+	}
+	if p, ok := pressOf(in.Button); ok {
+		job, err := d.store.Job(ctx, p.Job)
+		if err != nil {
+			return ""
+		}
+		return job.Order.Cluster
+	}
+	if t, ok := turnOf(in.Button); ok {
+		in.Kind, in.Text = Command, t.Line
+	}
+	req, err := requestOf(in)
+	if err != nil {
+		return ""
+	}
+	at, _, err := d.counterFor(in, req)
+	if err != nil {
+		return ""
+	}
+	return at.cluster
+}
+
 func (d *Desk) takeUp(ctx context.Context, row provision.Inbox) {
+	ctx, cancel := context.WithTimeout(ctx, takeUpTime)
+	defer cancel()
 	in := Inbound{Platform: row.Platform, ID: row.ID}
 	if err := json.Unmarshal(row.Data, &in); err != nil || in.ID != row.ID {
 		d.log.WarnContext(ctx, "dropped an interaction that can't be read", "platform", row.Platform, "id", row.ID, "err", err)

@@ -2,6 +2,7 @@ package bot_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"pvebot/bot"
 	"pvebot/bot/bottest"
+	"pvebot/cluster"
 	"pvebot/commands"
 	"pvebot/provision"
 )
@@ -156,6 +158,81 @@ func TestDroppedIsNotDone(t *testing.T) {
 		}
 		if n := len(h.chat.Cards()); n != 0 {
 			h.t.Errorf("%d cards", n)
+		}
+	})
+}
+
+// dark is the engine of a cluster that does not answer.
+type dark struct {
+	*memEngine
+	asked, at, most atomic.Int32 // looks for a VM: all, those under way, and at most
+}
+
+func (d *dark) FindVM(ctx context.Context, _ string) (provision.VM, error) {
+	d.asked.Add(1)
+	if n := d.at.Add(1); n > d.most.Load() {
+		d.most.Store(n)
+	}
+	defer d.at.Add(-1)
+	if err := (cluster.SystemClock{}).Sleep(ctx, time.Minute); err != nil {
+		return provision.VM{}, err
+	}
+	return provision.VM{}, provision.Errorf(provision.Unavailable, "no node answers")
+}
+
+// What was left for a cluster that does not answer holds up neither what was
+// left for another one nor, for long, what is left later.
+func TestRecoverPastADarkCluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		taipei, berlin := &dark{memEngine: newEngine(s)}, newEngine(s)
+		chat := bottest.NewMemory("memory", bot.Pace{})
+		leave := func(id, seat, line string) {
+			data, err := json.Marshal(struct {
+				bot.Inbound
+				Seat string `json:"seat,omitempty"`
+			}{bot.Inbound{Platform: "memory", ID: id, Kind: bot.Command, By: alice, Where: ops, Text: line, At: now()}, seat})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Accept(t.Context(), provision.Inbox{Platform: "memory", ID: id, Data: data, At: now()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		orders := func() int {
+			jobs, _ := s.Jobs(t.Context(), provision.Filter{Cluster: "berlin"})
+			return len(jobs)
+		}
+		const rows = 19
+		for i := range rows {
+			leave(fmt.Sprint(i), "one", "/vm show web-1 --cluster taipei")
+		}
+		leave("last", "one", "/vm install ubuntu --cluster berlin")
+		leave("other", "two", "/vm install debian --cluster berlin")
+		time.Sleep(time.Second)
+		stop := run(t, bot.NewDesk(bot.DeskConfig{
+			Store: s, Policy: commands.DemoPolicy(), Adapters: []bot.Adapter{chat},
+			Sites: bot.Sites{{Name: "taipei", Engine: taipei, Inventory: inventory{}}, {Name: "berlin", Engine: berlin, Inventory: inventory{}}},
+		}))
+		defer stop()
+		time.Sleep(10 * time.Second)
+		if n := orders(); n != 2 {
+			t.Errorf("%d of 2 orders for berlin were given", n)
+		}
+		leave("later", "three", "/vm install ubuntu --name later --cluster berlin")
+		time.Sleep(4 * time.Minute)
+		if orders() != 3 {
+			t.Error("what was left later waits for all that was left before")
+		}
+		time.Sleep(6 * time.Minute)
+		if left, _ := s.Unhandled(t.Context(), "memory"); len(left) != 0 {
+			t.Errorf("left over: %d", len(left))
+		}
+		if n := taipei.asked.Load(); n != rows {
+			t.Errorf("the cluster that does not answer was asked %d times for %d rows", n, rows)
+		}
+		if n := taipei.most.Load(); n > 4 {
+			t.Errorf("it was asked %d times at once", n)
 		}
 	})
 }
