@@ -31,7 +31,9 @@ type lane struct {
 	behind    time.Time // since when it does not show all there is; zero when it does
 	served    time.Time // the last write began then
 	notBefore time.Time // backs off until then
-	failures  int
+	failures  int       // in a row
+	alone     int       // of them, those before which another write had landed
+	landed    int       // writes of all cards, when it failed last
 }
 
 // want makes the lane due at now.

@@ -183,7 +183,7 @@ func (w *writer) apply(ctx context.Context, r result) {
 		w.failed(ctx, r, now)
 		return
 	}
-	r.lane.failures = 0
+	r.lane.failures, r.lane.alone = 0, 0
 	if r.wrote {
 		clear(w.failing)
 		w.pause, w.doubt = time.Time{}, time.Time{}
@@ -245,6 +245,10 @@ func (w *writer) failed(ctx context.Context, r result, now time.Time) {
 	}
 	w.counts.failed++
 	r.lane.failures++
+	if w.counts.landed > r.lane.landed {
+		r.lane.alone++
+	}
+	r.lane.landed = w.counts.landed
 	r.lane.notBefore = now.Add(backoff(r.lane.failures))
 	if r.wrote {
 		if w.failing[l.ref.Job] = true; len(w.failing) > 1 {

@@ -28,6 +28,7 @@ const (
 	backoffFirst = time.Second
 	backoffMost  = time.Minute
 	doubtMost    = 5 * time.Second // for what did not fail while other cards do
+	aloneMost    = 3               // failures while others land, after which nothing is urgent
 )
 
 // writer owns the cards of one platform.
@@ -334,23 +335,26 @@ func (w *writer) start(hold context.Context) time.Time {
 
 // next picks the lane that is served next, or says when one will be ready:
 // first what people wait for, the cards that came to rest; then whoever has
-// waited longest. A lane that failed is nobody's hurry, and waits anew from the
-// end of its back-off, or a card that is refused for ever would be first for
-// ever.
+// waited longest. A lane that failed waits anew from the end of its back-off,
+// behind what is as urgent; one that fails while others land is not urgent any
+// more, or a card that is refused for ever would be first for ever.
 func (w *writer) next(now time.Time) (*live, *lane, time.Time) {
 	wake := now.Add(reconcileEvery)
 	var best *live
 	var first *lane
-	var hurry bool
+	var hurry int
 	var waits time.Time
-	offer := func(l *live, n *lane, at time.Time, urgent bool) {
+	offer := func(l *live, n *lane, at time.Time, urgent int) {
 		since := n.served
 		if n.failures > 0 {
-			urgent, since, at = false, latest(since, n.notBefore), latest(at, w.pause)
+			urgent, since, at = max(urgent-1, 0), latest(since, n.notBefore), latest(at, w.pause)
+		}
+		if n.alone >= aloneMost {
+			urgent = 0
 		}
 		if at = latest(at, w.doubt); at.After(now) {
 			wake = earliest(wake, at)
-		} else if first == nil || urgent && !hurry || urgent == hurry && since.Before(waits) {
+		} else if first == nil || urgent > hurry || urgent == hurry && since.Before(waits) {
 			best, first, hurry, waits = l, n, urgent, since
 		}
 	}
@@ -360,12 +364,12 @@ func (w *writer) next(now time.Time) (*live, *lane, time.Time) {
 		}
 		gap := l.gap(w.budget.pace, now)
 		if l.card.due && l.urgent {
-			offer(l, &l.card, l.card.notBefore, true)
+			offer(l, &l.card, l.card.notBefore, 2)
 		} else if l.card.due {
-			offer(l, &l.card, l.card.readyAt(gap), false)
+			offer(l, &l.card, l.card.readyAt(gap), 0)
 		}
 		if l.thread.due && hasRef(l.ref) {
-			offer(l, &l.thread, l.thread.readyAt(2*gap), false)
+			offer(l, &l.thread, l.thread.readyAt(2*gap), 0)
 		}
 	}
 	return best, first, wake
