@@ -3,6 +3,7 @@ package discord_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -172,5 +173,33 @@ func TestOneListens(t *testing.T) {
 		if n := listening(); n != 1 {
 			t.Errorf("%d bots listen after the store came back", n)
 		}
+	})
+}
+
+// One answer that the token is wrong ends a bot that needs a new session just
+// then. Until it is tried again it says why it does not listen; then it listens
+// again.
+func TestOneWrongAnswerAboutTheToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, fake := inMemory(t, discordfake.Config{}, discord.Config{Leader: &leader{}, Owner: "one"})
+		over := make(chan error, 1)
+		go func() { over <- d.Run(t.Context(), &bottest.Script{}) }()
+		until(t, "a connection", func() bool { return d.Link().Up })
+		time.Sleep(time.Hour)
+		fake.Break(discordfake.Fault{Method: "POST", Path: "/messages", Times: 1, Status: 401})
+		if _, err := d.Post(t.Context(), ops, card(1, "x")); err == nil {
+			t.Error("a card was posted")
+		}
+		time.Sleep(time.Minute)
+		fake.Invalidate(false)
+		var fatal *discord.FatalError
+		if err := <-over; !errors.As(err, &fatal) {
+			t.Fatalf("Run: %v", err)
+		}
+		if l := d.Link(); l.Up || l.Standby || !strings.Contains(l.Problem, "DISCORD_TOKEN") {
+			t.Errorf("when it has ended: %+v", l)
+		}
+		time.Sleep(10 * time.Minute)
+		running(t, d, fake, &bottest.Script{})
 	})
 }

@@ -29,9 +29,20 @@ func (d *Discord) Run(ctx context.Context, h bot.Handler) error {
 	r := &run{d: d, ctx: ctx, handler: h}
 	defer d.http.CloseIdleConnections()
 	defer r.work.Wait()
+	err := r.untilHopeless(ctx)
+	if err != nil {
+		d.note(func(h *Health) { h.Problem = err.Error() })
+	}
+	return err
+}
+
+// untilHopeless runs until ctx ends or trying again is pointless.
+func (r *run) untilHopeless(ctx context.Context) error {
+	d := r.d
 	if err := r.check(ctx); err != nil {
 		return err
 	}
+	d.note(func(h *Health) { h.Problem = "" })
 	for ctx.Err() == nil {
 		asked := d.clock.Now()
 		if led, err := r.lead(ctx); !led || err != nil {

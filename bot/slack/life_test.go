@@ -267,6 +267,9 @@ func TestRunEndsWhenOnlyAPersonCanHelp(t *testing.T) {
 				if !errors.As(err, &fatal) || !strings.Contains(err.Error(), tc.want) {
 					t.Errorf("Run: %v, want a FatalError with %q", err, tc.want)
 				}
+				if l := s.Link(); l.Up || !strings.Contains(l.Problem, tc.want) {
+					t.Errorf("when it has ended: %+v", l)
+				}
 			})
 		})
 	}

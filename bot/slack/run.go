@@ -144,6 +144,15 @@ func (s *Slack) sameApp(bot, level string) error {
 // Run implements [bot.Adapter]. It ends by itself only when trying again is
 // pointless, with a *FatalError.
 func (s *Slack) Run(ctx context.Context, h bot.Handler) error {
+	err := s.untilHopeless(ctx, h)
+	if err != nil {
+		s.note(func(h *Health) { h.Problem = err.Error() })
+	}
+	return err
+}
+
+// untilHopeless runs until ctx ends or trying again is pointless.
+func (s *Slack) untilHopeless(ctx context.Context, h bot.Handler) error {
 	g, ctx := errgroup.WithContext(ctx)
 	r := &run{s: s, ctx: ctx, handler: h}
 	if err := r.check(ctx); err != nil {

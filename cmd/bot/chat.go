@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"pvebot/bot"
 	"pvebot/bot/discord"
@@ -111,15 +112,23 @@ func (h *house) hooks(s chatSettings) map[string]http.Handler {
 	return hooks
 }
 
-// attend is on a platform until ctx ends. A platform that only a person can
-// mend is given up with a word in the log: neither the others nor any job wait
-// for it.
+// reviveTime is after how long a chat that only a person can mend is tried
+// again. Chats have been wrong about tokens that were good.
+const reviveTime = 10 * time.Minute
+
+// attend is on a platform until ctx ends. One that only a person can mend is
+// left alone for a while, with a word in the log each time: neither the others
+// nor any job wait for it.
 func (h *house) attend(ctx context.Context, c chat, desk bot.Handler) error {
-	err := c.Run(ctx, desk)
-	if err == nil || ctx.Err() != nil {
-		return err
+	for {
+		err := c.Run(ctx, desk)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		h.log.ErrorContext(ctx, "a chat is out of order until somebody mends it; all else goes on",
+			"platform", c.Name(), "again", reviveTime, "err", err)
+		if h.clock.Sleep(ctx, reviveTime) != nil {
+			return nil
+		}
 	}
-	h.log.ErrorContext(ctx, "a chat is out of order until somebody mends it and starts the bot again; all else goes on",
-		"platform", c.Name(), "err", err)
-	return nil
 }

@@ -4,16 +4,23 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"pvebot/bot"
+	"pvebot/bot/bottest"
 	"pvebot/bot/slack/slackfake"
+	"pvebot/cluster"
 )
 
 // notes is a log that may be read while it is written.
@@ -142,6 +149,59 @@ func TestOneChatIsOutOfOrder(t *testing.T) {
 	if said := (guest{t, lookup(env, "SIM_SLACK")}).do("/type", "line", "/vm list"); !strings.Contains(said, "dispatch_failed") {
 		t.Errorf("Slack says %q", said)
 	}
+}
+
+// moody is a chat that gives up twice.
+type moody struct {
+	*bottest.Memory
+	runs atomic.Int32
+}
+
+func (*moody) Close() {}
+
+func (m *moody) Run(ctx context.Context, _ bot.Handler) error {
+	if m.runs.Add(1) <= 2 {
+		return errors.New("CHAT_TOKEN: nobody knows it")
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// What looked as if only a person could mend it may mend itself: a chat that
+// gave up is tried again.
+func TestChatComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log notes
+		h := &house{clock: cluster.SystemClock{}, log: slog.New(slog.NewTextHandler(&log, nil))}
+		c := &moody{Memory: bottest.NewMemory("moody", bot.Pace{})}
+		attend := func() (stop func() error) {
+			ctx, end := context.WithCancel(t.Context())
+			over := make(chan error, 1)
+			go func() { over <- h.attend(ctx, c, nil) }()
+			return func() error { end(); return <-over }
+		}
+		stop := attend()
+		for try := range int32(3) {
+			time.Sleep(time.Second)
+			if n := c.runs.Load(); n != try+1 {
+				t.Errorf("%d runs after %d times ten minutes", n, try)
+			}
+			if n := strings.Count(log.String(), "level=ERROR"); n != int(min(try+1, 2)) || !strings.Contains(log.String(), "CHAT_TOKEN") {
+				t.Errorf("%d errors in the log:\n%s", n, log.String())
+			}
+			time.Sleep(10 * time.Minute)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		c.runs.Store(0)
+		stop = attend()
+		time.Sleep(time.Minute)
+		began := time.Now()
+		if err := stop(); err != nil || time.Since(began) != 0 {
+			t.Errorf("%v, %v after it was to end", err, time.Since(began))
+		}
+	})
 }
 
 // With a signing secret Slack calls the bot, at its page.
