@@ -52,12 +52,13 @@ func (w *Web) ask(ctx context.Context) (Health, bool) {
 		defer r.mu.Unlock()
 		return r.last, true
 	}
-	if r.asking == nil {
-		r.asking = make(chan struct{})
-		// Others may get this answer, too: who asked first must not end it.
-		go w.check(context.WithoutCancel(ctx), r.asking)
-	}
 	asking := r.asking
+	if asking == nil {
+		asking = make(chan struct{})
+		r.asking = asking
+		// Others may get this answer, too: who asked first must not end it.
+		w.handling.Go(func() { w.check(context.WithoutCancel(ctx), asking) })
+	}
 	r.mu.Unlock()
 	select {
 	case <-asking:
