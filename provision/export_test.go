@@ -14,10 +14,5 @@ func (e *Engine) PlanOf(s Spec) ([]Step, error) { return e.kit.planOf(s) }
 // EndOfLife orders what is due, once.
 func (e *Engine) EndOfLife(ctx context.Context) error { return e.endOfLife(ctx) }
 
-// Placing is the lock under which jobs choose their places.
-func (e *Engine) Placing(ctx context.Context) (pass func(), err error) {
-	return e.kit.placing.pass, e.kit.placing.take(ctx)
-}
-
 // Resumed says that an earlier worker began the step, or its undo.
 func (w *Work) Resumed() bool { return w.resumed }

@@ -270,34 +270,3 @@ func TestTemplateGivenUp(t *testing.T) {
 		t.Errorf("volumes without a VM: %v", orphans)
 	}
 }
-
-// Nodes are asked what they can run before it is a job's turn to choose: one that
-// does not answer holds up nobody else.
-func TestNodesAreAskedBeforeTheTurn(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, pvesim.Options{})
-	asked := make(chan struct{}, 99)
-	s.sim.OnCommand(func(r pvesim.Ran) {
-		if strings.HasPrefix(r.String(), "pvesh get /nodes/pve2/status") {
-			asked <- struct{}{}
-		}
-	})
-	pass, err := s.engine.Placing(t.Context()) // another job chooses
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.start()
-	job, err := s.engine.Submit(t.Context(), provision.Order{Key: "a", By: alice, Spec: provision.Install{
-		OS: "ubuntu", Version: "24.04", Cores: 1, MemoryMB: 1024, DiskMB: 16384, User: "ubuntu", Storage: "local-lvm",
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-asked:
-	case <-time.After(10 * time.Second):
-		t.Error("pve2 was not asked")
-	}
-	pass()
-	s.succeeds(job.ID)
-}

@@ -17,7 +17,6 @@ type site struct {
 	cluster.Resources
 	vms      []VM // the guests, with what the store knows of fresh ones
 	ours     []string
-	members  []cluster.Member
 	groups   []cluster.Baseline // what the nodes' CPUs can run
 	flight   []Job
 	draining map[string]JobID
@@ -25,16 +24,6 @@ type site struct {
 
 // lookAround collects a site. The job but is not counted.
 func (k *kit) lookAround(ctx context.Context, but JobID) (*site, error) {
-	s, err := k.lookAtNodes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return s, k.count(ctx, s, but)
-}
-
-// lookAtNodes is the part of a site that no other job changes. Nodes that do not
-// answer make it slow.
-func (k *kit) lookAtNodes(ctx context.Context) (*site, error) {
 	s := &site{ours: k.cluster.Nodes().Names()}
 	m, err := k.cluster.Membership(ctx)
 	if err != nil {
@@ -43,32 +32,26 @@ func (k *kit) lookAtNodes(ctx context.Context) (*site, error) {
 	if !m.Quorate {
 		return nil, Errorf(Unavailable, "the cluster has no quorum, so nothing can be created now")
 	}
-	s.members = m.Members
-	if s.groups, err = k.cluster.Baselines(ctx); err != nil {
-		return nil, unreachable("the cluster", err)
-	}
-	return s, nil
-}
-
-// count fills in what there is, and what jobs take of it.
-func (k *kit) count(ctx context.Context, s *site, but JobID) (err error) {
 	if s.Resources, err = k.view.resources(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	s.Nodes = slices.Clone(s.Nodes)
-	for _, member := range s.members { // fresher than the statistics
+	for _, member := range m.Members { // fresher than the statistics
 		if i := slices.IndexFunc(s.Nodes, func(n cluster.Node) bool { return n.Name == member.Name }); i >= 0 && !member.Online {
 			s.Nodes[i].Status = "offline"
 		}
 	}
 	if s.vms, err = k.vms(ctx); err != nil {
-		return err
+		return nil, err
+	}
+	if s.groups, err = k.cluster.Baselines(ctx); err != nil {
+		return nil, unreachable("the cluster", err)
 	}
 	if s.flight, err = k.inFlight(ctx, but); err != nil {
-		return err
+		return nil, err
 	}
 	s.draining = drains(s.flight)
-	return nil
+	return s, nil
 }
 
 // drains are the nodes that jobs drain.
@@ -250,13 +233,9 @@ func (s *site) cpu(node string, img image.Image) (cpu, warn string, everywhere b
 
 // choosePlace makes sure that the cluster can take a VM, and chooses its node
 // and CPU type. Jobs choose one after the other: each counts what those before
-// it will take. What does not depend on those is asked before it is its turn.
+// it will take.
 func (k *kit) choosePlace(ctx context.Context, w *Work) error {
 	img, err := k.imageOf(w)
-	if err != nil {
-		return err
-	}
-	s, err := k.lookAtNodes(ctx)
 	if err != nil {
 		return err
 	}
@@ -264,7 +243,8 @@ func (k *kit) choosePlace(ctx context.Context, w *Work) error {
 		return err
 	}
 	defer k.placing.pass()
-	if err := k.count(ctx, s, w.Job().ID); err != nil {
+	s, err := k.lookAround(ctx, w.Job().ID)
+	if err != nil {
 		return err
 	}
 	p, err := s.choose(w.install(), img)
