@@ -91,11 +91,13 @@ func (c *sshConn) open(ctx context.Context, wg *sync.WaitGroup) (*sshSession, er
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	// Nobody waits for this goroutine when the connection has died: x/crypto can
+	// leave OpenChannel without an answer then.
 	opened := make(chan error, 1)
 	ses := &sshSession{conn: c, wg: wg, closed: make(chan struct{})}
 	c.enter()
 	ses.leave = sync.OnceFunc(c.leave)
-	wg.Go(func() {
+	go func() {
 		var err error
 		ses.ch, ses.reqs, err = c.client.OpenChannel("session", nil)
 		if err != nil {
@@ -103,14 +105,20 @@ func (c *sshConn) open(ctx context.Context, wg *sync.WaitGroup) (*sshSession, er
 			ses.leave()
 		}
 		opened <- err
-	})
+	}()
 	select {
 	case err := <-opened:
 		return ses, err
+	case <-c.dead:
+		return nil, io.EOF
 	case <-ctx.Done():
 		wg.Go(func() {
-			if <-opened == nil {
-				ses.close()
+			select {
+			case err := <-opened:
+				if err == nil {
+					ses.close()
+				}
+			case <-c.dead:
 			}
 		})
 		return nil, context.Cause(ctx)
