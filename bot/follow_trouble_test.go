@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,6 +56,16 @@ func TestFollowObeysBusy(t *testing.T) {
 	})
 }
 
+// refuse makes a platform refuse every call, and counts them.
+func refuse(m *bottest.Memory) *atomic.Int64 {
+	var tries atomic.Int64
+	m.Deny(func(bottest.Call) error {
+		tries.Add(1)
+		return errors.New("connection refused")
+	})
+	return &tries
+}
+
 // A platform that is down stops neither the others nor the jobs, and gets the
 // last words when it is back.
 func TestFollowPlatformDown(t *testing.T) {
@@ -65,14 +76,7 @@ func TestFollowPlatformDown(t *testing.T) {
 		defer stop()
 		lost, fine := started(t, s, down, f, "1"), started(t, s, up, f, "2")
 		synctest.Wait()
-		var mu sync.Mutex
-		tries := 0
-		down.Deny(func(bottest.Call) error {
-			mu.Lock()
-			defer mu.Unlock()
-			tries++
-			return errors.New("connection refused")
-		})
+		tries := refuse(down)
 		install(s, lost)
 		install(s, fine)
 		synctest.Wait()
@@ -80,11 +84,9 @@ func TestFollowPlatformDown(t *testing.T) {
 			t.Error("one platform's trouble reached the other")
 		}
 		time.Sleep(time.Hour)
-		mu.Lock()
-		if tries > 300 {
-			t.Errorf("%d tries in an hour: a storm", tries)
+		if n := tries.Load(); n > 300 {
+			t.Errorf("%d tries in an hour: a storm", n)
 		}
-		mu.Unlock()
 		down.Deny(nil)
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
@@ -148,23 +150,14 @@ func TestFollowManyCardsDown(t *testing.T) {
 			s.add(started(t, s, m, f, fmt.Sprint(i)), begun[:1]...)
 		}
 		time.Sleep(5 * time.Minute)
-		var mu sync.Mutex
-		tries := 0
-		m.Deny(func(bottest.Call) error {
-			mu.Lock()
-			defer mu.Unlock()
-			tries++
-			return errors.New("connection refused")
-		})
+		tries := refuse(m)
 		for i := range cards {
 			s.add(provision.JobID(i+1), with(begun[1:], step(provision.StepDone, 3, ""), state(provision.StateSucceeded))...)
 		}
 		time.Sleep(time.Hour)
-		mu.Lock()
-		if tries > 400 {
-			t.Errorf("%d tries in an hour: a storm", tries)
+		if n := tries.Load(); n > 400 {
+			t.Errorf("%d tries in an hour: a storm", n)
 		}
-		mu.Unlock()
 		m.Deny(nil)
 		time.Sleep(4 * time.Minute)
 		synctest.Wait()
