@@ -32,7 +32,8 @@ type Slot struct {
 // value, comparable and safe to share.
 type Pool struct {
 	Name    string       // of the pool, as ledgers keep it: its prefix
-	Gateway netip.Addr   // of the network; never a slot
+	Gateway netip.Addr   // never a slot; invalid when the network has none
+	Routed  bool         // the gateway is outside the network: each address stands alone
 	Prefix  netip.Prefix // of the network
 	First   netip.Addr   // the address of Start; invalid when DHCP gives addresses
 	Start   int          // first VMID
@@ -84,8 +85,12 @@ func (p Pool) Slot(vmid int) (Slot, error) {
 }
 
 // CIDR is the slot's address with the length of the network's prefix, as
-// ipconfig wants it: 192.168.0.101/24.
+// ipconfig wants it: 192.168.0.101/24. In a routed network it is a /32, since
+// nothing but the gateway is reached directly.
 func (p Pool) CIDR(s Slot) string {
+	if p.Routed {
+		return netip.PrefixFrom(s.IP, s.IP.BitLen()).String()
+	}
 	return netip.PrefixFrom(s.IP, p.Prefix.Bits()).String()
 }
 

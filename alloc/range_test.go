@@ -30,9 +30,12 @@ func TestNewRange(t *testing.T) {
 		{"10.20.0.0/24", "10.20.0.1", "10.20.0.50", "10.20.0.99", 99, "Proxmox VE's go from 100"},
 		{"10.20.0.0/24", "10.20.0.1", "10.20.0.50", "10.20.0.99", 999_999_990, "to 999999999"},
 		{"fd00::/64", "fd00::1", "fd00::50", "fd00::99", 5000, "is no IPv4 address"},
-		{"10.20.0.0/24", "", "10.20.0.50", "10.20.0.99", 5000, "is no IPv4 address"},
+		{"10.20.0.0/24", "fd00::1", "10.20.0.50", "10.20.0.99", 5000, "is no IPv4 address"},
+		{"10.20.0.0/24", "10.20.0.0", "10.20.0.50", "10.20.0.99", 5000, "no router can have the address 10.20.0.0"},
+		{"10.20.0.0/24", "", "10.20.0.50", "10.20.0.99", 5000, "10.20.0.50-99"},
+		{"10.20.0.8/31", "10.20.0.8", "10.20.0.8", "10.20.0.9", 5000, "10.20.0.8-9"},
 	} {
-		p, err := NewRange("dmz", netip.MustParsePrefix(tt.prefix), addr(tt.gateway), addr(tt.first), addr(tt.last), tt.ids)
+		p, err := NewRange("dmz", Range{Prefix: netip.MustParsePrefix(tt.prefix), Gateway: addr(tt.gateway), First: addr(tt.first), Last: addr(tt.last), IDs: tt.ids})
 		got := p.String
 		if err != nil {
 			got = err.Error
@@ -46,7 +49,9 @@ func TestNewRange(t *testing.T) {
 // Every address of a range has a VMID of its own, in order; the gateway has
 // none.
 func TestRangeSlots(t *testing.T) {
-	p, err := NewRange("dmz", netip.MustParsePrefix("10.20.0.0/23"), addr("10.20.1.0"), addr("10.20.0.254"), addr("10.20.1.3"), 5000)
+	p, err := NewRange("dmz", Range{
+		Prefix: netip.MustParsePrefix("10.20.0.0/23"), Gateway: addr("10.20.1.0"), First: addr("10.20.0.254"), Last: addr("10.20.1.3"), IDs: 5000,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,6 +66,32 @@ func TestRangeSlots(t *testing.T) {
 	for _, vmid := range []int{4999, 5002, 5006} {
 		if s, err := p.Slot(vmid); err == nil {
 			t.Errorf("%d is %v", vmid, s)
+		}
+	}
+}
+
+// What providers route to a gateway outside the network stands alone: each
+// address is a /32, and the first and the last one can be used, too.
+func TestRoutedRange(t *testing.T) {
+	routed := Range{
+		Prefix: netip.MustParsePrefix("203.0.113.64/29"), Gateway: addr("198.51.100.1"), Routed: true,
+		First: addr("203.0.113.64"), Last: addr("203.0.113.71"), IDs: 5000,
+	}
+	p, err := NewRange("public", routed)
+	if err != nil || p.Size() != 8 || len(p.candidates()) != 8 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if s, err := p.Slot(5007); err != nil || p.CIDR(s) != "203.0.113.71/32" {
+		t.Errorf("%v, %v", s, err)
+	}
+	for gateway, want := range map[string]string{
+		"":             "a routed network needs a gateway",
+		"203.0.113.65": "so that the network is not a routed one",
+		"224.0.0.1":    "no router can have the address",
+	} {
+		routed.Gateway = addr(gateway)
+		if _, err := NewRange("public", routed); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("gateway %q: %v; want %s", gateway, err, want)
 		}
 	}
 }
@@ -90,7 +121,7 @@ func TestDynamic(t *testing.T) {
 
 func TestOverlaps(t *testing.T) {
 	pool := func(first, last string, ids int) Pool {
-		p, err := NewRange("p", netip.MustParsePrefix("10.0.0.0/16"), addr("10.0.0.1"), addr(first), addr(last), ids)
+		p, err := NewRange("p", Range{Prefix: netip.MustParsePrefix("10.0.0.0/16"), Gateway: addr("10.0.0.1"), First: addr(first), Last: addr(last), IDs: ids})
 		if err != nil {
 			t.Fatal(err)
 		}

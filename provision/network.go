@@ -23,6 +23,7 @@ type Network struct {
 	Pool       alloc.Pool
 	Bridge     string
 	VLAN       int    // 0: untagged
+	IPv6       string // what guests do beside IPv4: "auto" (SLAAC), "dhcp" or ""
 	Nameserver string // "": the node's own
 }
 
@@ -31,6 +32,8 @@ type networkFile struct {
 	Name    string   `yaml:"name"`
 	CIDR    string   `yaml:"cidr"`
 	Gateway string   `yaml:"gateway"`
+	Routed  bool     `yaml:"routed"`
+	IPv6    string   `yaml:"ipv6"`
 	Range   string   `yaml:"range"`
 	DHCP    bool     `yaml:"dhcp"`
 	IDs     string   `yaml:"ids"`
@@ -48,12 +51,13 @@ var (
 //
 //   - name: dmz
 //     cidr: 10.20.0.0/24
-//     gateway: 10.20.0.1
+//     gateway: 10.20.0.1   # or none; with routed: true it is outside of cidr
 //     range: 10.20.0.50-10.20.0.99
 //     ids: "5000"       # VMID of the first address, the next one is 5001
 //     bridge: vmbr1
 //     vlan: 20
 //     dns: [10.20.0.2]
+//     ipv6: auto        # or dhcp: what guests do beside IPv4
 //   - name: office
 //     dhcp: true        # the guest agent tells the address
 //     ids: 6000-6099
@@ -83,7 +87,7 @@ func ParseNetworks(file []byte, def alloc.Pool) ([]Network, error) {
 }
 
 func (e networkFile) network() (Network, error) {
-	n := Network{Name: e.Name, Bridge: cmp.Or(e.Bridge, "vmbr0"), VLAN: e.VLAN, Nameserver: strings.Join(e.DNS, " ")}
+	n := Network{Name: e.Name, Bridge: cmp.Or(e.Bridge, "vmbr0"), VLAN: e.VLAN, IPv6: e.IPv6, Nameserver: strings.Join(e.DNS, " ")}
 	switch {
 	case !networkName.MatchString(n.Name):
 		return n, fmt.Errorf("%q is no name for a network: lower-case letters, digits and hyphens", n.Name)
@@ -91,8 +95,10 @@ func (e networkFile) network() (Network, error) {
 		return n, fmt.Errorf("%q is no bridge, such as vmbr0", n.Bridge)
 	case n.VLAN < 0 || n.VLAN > 4094:
 		return n, fmt.Errorf("vlan is %d: it is between 1 and 4094", n.VLAN)
-	case e.DHCP && (e.CIDR != "" || e.Gateway != "" || e.Range != ""):
-		return n, errors.New("with dhcp: true there is no cidr, gateway or range")
+	case n.IPv6 != "" && n.IPv6 != "auto" && n.IPv6 != "dhcp":
+		return n, fmt.Errorf("ipv6 is %q: auto (router advertisements) or dhcp; the bot gives out no IPv6 addresses of its own", n.IPv6)
+	case e.DHCP && (e.CIDR != "" || e.Gateway != "" || e.Range != "" || e.Routed):
+		return n, errors.New("with dhcp: true there is no cidr, gateway, range or routed")
 	}
 	for _, s := range e.DNS {
 		if _, err := netip.ParseAddr(s); err != nil {
@@ -115,22 +121,36 @@ func (e networkFile) network() (Network, error) {
 	if isRange {
 		return n, fmt.Errorf("ids is %q: only the VMID of the first address, the others follow", e.IDs)
 	}
-	prefix, err := netip.ParsePrefix(e.CIDR)
-	if err != nil {
-		return n, fmt.Errorf("cidr is %q: a network such as 10.20.0.0/24", e.CIDR)
+	r, err := e.addresses(start)
+	if err == nil {
+		n.Pool, err = alloc.NewRange(n.Name, r)
 	}
-	gateway, err := netip.ParseAddr(e.Gateway)
-	if err != nil {
-		return n, fmt.Errorf("gateway is %q: an address such as 10.20.0.1", e.Gateway)
+	return n, err
+}
+
+// noGateway is said rather than left out: whoever forgets the gateway would get
+// VMs that reach nothing.
+const noGateway = "none"
+
+func (e networkFile) addresses(ids int) (alloc.Range, error) {
+	r := alloc.Range{Routed: e.Routed, IDs: ids}
+	var err error
+	if r.Prefix, err = netip.ParsePrefix(e.CIDR); err != nil {
+		return r, fmt.Errorf("cidr is %q: an IPv4 network such as 10.20.0.0/24", e.CIDR)
+	}
+	if e.Gateway != noGateway {
+		if r.Gateway, err = netip.ParseAddr(e.Gateway); err != nil {
+			return r, fmt.Errorf("gateway is %q: an address such as 10.20.0.1, or %s", e.Gateway, noGateway)
+		}
 	}
 	first, last, ok := strings.Cut(e.Range, "-")
-	a, err1 := netip.ParseAddr(strings.TrimSpace(first))
-	b, err2 := netip.ParseAddr(strings.TrimSpace(last))
+	var err1, err2 error
+	r.First, err1 = netip.ParseAddr(strings.TrimSpace(first))
+	r.Last, err2 = netip.ParseAddr(strings.TrimSpace(last))
 	if !ok || err1 != nil || err2 != nil {
-		return n, fmt.Errorf("range is %q: two addresses, such as 10.20.0.50-10.20.0.99", e.Range)
+		return r, fmt.Errorf("range is %q: two addresses, such as 10.20.0.50-10.20.0.99", e.Range)
 	}
-	n.Pool, err = alloc.NewRange(n.Name, prefix, gateway, a, b, start)
-	return n, err
+	return r, nil
 }
 
 // apart says what n has in common with another network.
@@ -179,10 +199,17 @@ func (c Settings) networkOf(vmid int) Network {
 
 // ipConfig is what a slot's VM is told of its address.
 func (n Network) ipConfig(vmid int, ip netip.Addr) string {
-	if n.Pool.Dynamic() {
-		return "ip=dhcp"
+	config := "ip=dhcp"
+	if !n.Pool.Dynamic() {
+		config = "ip=" + n.Pool.CIDR(alloc.Slot{VMID: vmid, IP: ip})
+		if n.Pool.Gateway.IsValid() {
+			config += ",gw=" + n.Pool.Gateway.String()
+		}
 	}
-	return fmt.Sprintf("ip=%s,gw=%s", n.Pool.CIDR(alloc.Slot{VMID: vmid, IP: ip}), n.Pool.Gateway)
+	if n.IPv6 != "" {
+		config += ",ip6=" + n.IPv6
+	}
+	return config
 }
 
 // suits says why an image can't go to the network.

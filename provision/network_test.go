@@ -2,6 +2,7 @@ package provision_test
 
 import (
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -60,6 +61,10 @@ func TestParseNetworks(t *testing.T) {
 		"no ids":         {strings.Replace(dmz, `"5000"`, `""`, 1), `ids is ""`},
 		"dhcp and cidr":  {"- name: x\n  dhcp: true\n  cidr: 10.0.0.0/8\n  ids: 600-700\n", "with dhcp: true there is no cidr"},
 		"dhcp, one id":   {"- name: x\n  dhcp: true\n  ids: \"600\"\n", "a range of VMIDs"},
+		"no gateway":     {strings.Replace(dmz, "  gateway: 10.20.0.1\n", "", 1), `gateway is "": an address such as 10.20.0.1, or none`},
+		"outside":        {strings.Replace(dmz, "gateway: 10.20.0.1", "gateway: 10.21.0.1", 1), "add routed: true"},
+		"only IPv6":      {"- name: x\n  cidr: fd00::/64\n  gateway: fd00::1\n  range: fd00::1-fd00::9\n  ids: \"600\"\n", "is no IPv4 address"},
+		"static IPv6":    {dmz + "  ipv6: fd00::/64\n", "gives out no IPv6 addresses of its own"},
 		"no YAML":        {"! 0000000000000000000000000000", "this is no list of networks"},
 	} {
 		if _, err := provision.ParseNetworks([]byte(tt.file), defaultPool(t)); err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -110,6 +115,33 @@ func TestNamedNetwork(t *testing.T) {
 		_, err := s.order(spec)
 		if got, _ := provision.Explain(orNil(err)); got != say {
 			t.Errorf("%+v: %q, want %q", spec, got, say)
+		}
+	}
+}
+
+// What guests are told of their address follows the network: a routed one, a
+// link of two, one without a gateway, and IPv6 beside IPv4.
+func TestAddressOfEachNetwork(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, pvesim.Options{})
+	var err error
+	if s.settings.Networks, err = provision.ParseNetworks([]byte(`
+- {name: public, cidr: 203.0.113.64/29, gateway: 198.51.100.1, routed: true, range: 203.0.113.64-203.0.113.71, ids: "5000"}
+- {name: link, cidr: 10.20.0.8/31, gateway: 10.20.0.8, range: 10.20.0.8-10.20.0.9, ids: "6000"}
+- {name: island, cidr: 10.30.0.0/24, gateway: none, range: 10.30.0.5-10.30.0.5, ids: "7000", ipv6: auto}
+`), defaultPool(t)); err != nil {
+		t.Fatal(err)
+	}
+	s.engine = s.newEngine()
+	s.start()
+	for network, want := range map[string]string{
+		"public": "^ip=203[.]0[.]113[.](6[4-9]|7[01])/32,gw=198[.]51[.]100[.]1$",
+		"link":   "^ip=10[.]20[.]0[.]9/31,gw=10[.]20[.]0[.]8$",
+		"island": "^ip=10[.]30[.]0[.]5/24,ip6=auto$",
+	} {
+		vm, _ := s.sim.VM(s.mustInstall(provision.Install{OS: "ubuntu", Network: network}).Facts.VMID)
+		if got := vm.Options["ipconfig0"]; !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("in %s it is %q", network, got)
 		}
 	}
 }
