@@ -89,7 +89,7 @@ func (o *option) check(key, v string) (normal, reason string) {
 		return "", fmt.Sprintf("value may only be %d characters long", o.maxLen)
 	}
 	if o.enum != nil && !slices.Contains(o.enum, v) {
-		return "", fmt.Sprintf("value '%s' does not have a value in the enumeration '%s'", v, strings.Join(o.enum, ", "))
+		return "", notIn(v, o.enum)
 	}
 	if o.pattern != nil && !o.pattern.MatchString(v) {
 		return "", "value does not match the regex pattern"
@@ -106,6 +106,11 @@ func (o *option) check(key, v string) (normal, reason string) {
 		}
 	}
 	return v, ""
+}
+
+// notIn is how PVE refuses a value that is none of a set.
+func notIn(v string, enum []string) string {
+	return fmt.Sprintf("value '%s' does not have a value in the enumeration '%s'", v, strings.Join(enum, ", "))
 }
 
 var numberPattern = map[string]*regexp.Regexp{

@@ -1,8 +1,6 @@
 package pvesim
 
 import (
-	"crypto/sha1"
-	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
@@ -86,10 +84,7 @@ func (v *vm) networkConfig() string {
 }
 
 // instanceID changes with anything that cloud-init is told.
-func (v *vm) instanceID() string {
-	sum := sha1.Sum([]byte(v.userData() + v.networkConfig()))
-	return hex.EncodeToString(sum[:])
-}
+func (v *vm) instanceID() string { return digestOf(v.userData() + v.networkConfig()) }
 
 func (c *call) qmCloudinitDump(a args) error {
 	c.sim.mu.Lock()

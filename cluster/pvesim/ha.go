@@ -47,8 +47,10 @@ func (s *Sim) wish(v *vm, state string) {
 	s.ha[v.id] = state
 	s.writeHA()
 	switch {
-	case state == "started" && !v.running && s.checkNets(v) == nil && v.node.missingFlags(v) == "":
-		s.powerOn(v)
+	case state == "started" && !v.running:
+		if _, err := v.node.canRun(v); err == nil {
+			s.powerOn(v)
+		}
 	case state == "stopped":
 		v.halt()
 	}

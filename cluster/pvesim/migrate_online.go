@@ -59,19 +59,27 @@ func (m *migration) phase2() error {
 
 // wake is the start of the VM's other half on the target.
 func (m *migration) wake() error {
-	missing := ""
+	line, reason := "", ""
 	err := m.do(func() error {
 		if !m.to.online() {
 			return fail("ssh: connect to host %s port 22: No route to host", m.to.spec.IP)
 		}
-		missing = m.to.missingFlags(m.v)
+		said, err := m.to.canRun(m.v)
+		if err != nil {
+			line, reason = said, err.Error()
+		}
 		return nil
 	})
-	if err != nil || missing == "" {
+	if err != nil || reason == "" {
 		return err
 	}
-	if err := m.log("[%s] kvm: warning: Host doesn't support requested feature: %s\n[%s] start failed: QEMU exited with code 1", m.to.name, missing, m.to.name); err != nil {
-		return err
+	for _, text := range []string{line, reason} {
+		if text == "" {
+			continue
+		}
+		if err := m.log("[%s] %s", m.to.name, text); err != nil {
+			return err
+		}
 	}
 	return fail("remote command failed with exit code 255")
 }

@@ -8,24 +8,75 @@ import (
 	"strings"
 )
 
-// nodeNetwork lists the node's network devices: a card, and the bridges. The
-// first bridge has the node's address.
+// networkTypes are what /nodes/N/network can be asked for.
+var networkTypes = []string{
+	"bridge", "bond", "eth", "alias", "vlan", "fabric", "OVSBridge", "OVSBond", "OVSPort", "OVSIntPort", "vnet",
+	"any_bridge", "any_local_bridge", "include_sdn",
+}
+
+// nodeNetwork lists the node's network devices: a card, and the bridges, the
+// first of which has the node's address. PVE: vnets are there only for those
+// who ask for any_bridge, any_local_bridge or include_sdn.
 func (r *request) nodeNetwork() (any, error) {
-	list := []object{{
-		"iface": "eno1", "type": "eth", "active": 1, "exists": 1, "method": "manual", "method6": "manual", "priority": 3,
-		"families": []string{"inet"},
-	}}
-	for i, name := range r.sim.opts.Bridges {
+	want := r.opts["type"]
+	if want != "" && !slices.Contains(networkTypes, want) {
+		return nil, r.bad(255, "type", notIn(want, networkTypes))
+	}
+	sdn := want == "include_sdn"
+	bridges := want == "any_bridge" || want == "any_local_bridge"
+	list := []object{}
+	if want == "" || sdn || want == "eth" {
+		list = append(list, object{
+			"iface": "eno1", "type": "eth", "active": 1, "exists": 1, "method": "manual", "method6": "manual", "priority": 3,
+			"families": []string{"inet"},
+		})
+	}
+	if want == "" || sdn || bridges || want == "bridge" {
+		list = append(list, r.node.bridges()...)
+	}
+	if sdn || bridges {
+		for _, v := range r.sim.opts.VNets {
+			if v.on(r.node) {
+				list = append(list, object{"iface": v.Name, "type": "vnet", "active": "1"})
+			}
+		}
+	}
+	r.sim.mu.Lock()
+	defer r.sim.mu.Unlock()
+	return r.sim.shuffle(list), nil
+}
+
+// bridges are those of the node's own configuration.
+func (n *node) bridges() []object {
+	var list []object
+	for i, name := range n.spec.Bridges {
 		o := object{
 			"iface": name, "type": "bridge", "active": 1, "autostart": 1, "method": "manual", "method6": "manual", "priority": 4 + i,
 			"bridge_ports": "eno1", "bridge_stp": "off", "bridge_fd": "0", "families": []string{"inet"},
 		}
 		if i == 0 {
-			ip := r.node.spec.IP
+			ip := n.spec.IP
 			o["method"], o["address"], o["netmask"] = "static", ip.String(), "24"
-			o["cidr"], o["gateway"] = netip.PrefixFrom(ip, 24).String(), r.sim.opts.Gateway.Addr().String()
+			o["cidr"], o["gateway"] = netip.PrefixFrom(ip, 24).String(), n.sim.opts.Gateway.Addr().String()
 		}
 		list = append(list, o)
+	}
+	return list
+}
+
+// hasBridge says whether VMs of the node can be plugged into it.
+func (n *node) hasBridge(name string) bool {
+	return slices.Contains(n.spec.Bridges, name) ||
+		slices.ContainsFunc(n.sim.opts.VNets, func(v VNetSpec) bool { return v.Name == name && v.on(n) })
+}
+
+func (v VNetSpec) on(n *node) bool { return len(v.Nodes) == 0 || slices.Contains(v.Nodes, n.name) }
+
+// listVNets is GET /cluster/sdn/vnets: what is configured, wherever it is.
+func (r *request) listVNets() (any, error) {
+	list := []object{}
+	for _, v := range r.sim.opts.VNets {
+		list = append(list, object{"vnet": v.Name, "zone": v.Zone, "type": "vnet", "digest": digestOf(v.Name + v.Zone)})
 	}
 	r.sim.mu.Lock()
 	defer r.sim.mu.Unlock()

@@ -1,6 +1,7 @@
 package pvesim
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -26,7 +27,8 @@ type Options struct {
 	Guests   []GuestSpec   // what is there already; default DefaultGuests
 	Empty    bool          // no guests at the start
 	Gateway  netip.Prefix  // the gateway with its network; default 192.168.0.1/24
-	Bridges  []string      // on each node; default vmbr0
+	Bridges  []string      // on each node that names none of its own; default vmbr0
+	VNets    []VNetSpec    // of the software-defined network
 	// Answering are further addresses where something answers a ping, beside
 	// the gateway, the nodes and the running guests.
 	Answering []netip.Addr
@@ -58,6 +60,16 @@ type NodeSpec struct {
 	Flags  string // of its CPU, blank separated as in /proc/cpuinfo
 	Model  string // of its CPU
 	IP     netip.Addr
+	// Bridges are the node's own; nil for those of Options.
+	Bridges []string
+}
+
+// VNetSpec is a vnet of the software-defined network: to VMs it is a bridge,
+// on the nodes of its zone.
+type VNetSpec struct {
+	Name  string
+	Zone  string   // default localzone
+	Nodes []string // of the zone; empty: all
 }
 
 // StorageSpec is a storage of the cluster. One that is not shared exists once
@@ -230,6 +242,13 @@ func (o *Options) defaults() {
 		if !o.Nodes[i].IP.IsValid() {
 			o.Nodes[i].IP = hostAddr(o.Gateway, 11+i)
 		}
+		if o.Nodes[i].Bridges == nil {
+			o.Nodes[i].Bridges = o.Bridges
+		}
+	}
+	o.VNets = slices.Clone(o.VNets)
+	for i := range o.VNets {
+		o.VNets[i].Zone = cmp.Or(o.VNets[i].Zone, "localzone")
 	}
 }
 

@@ -33,12 +33,11 @@ func (c *call) startHere(vmid string, a args) (*task, error) {
 		defer release()
 		var v *vm
 		var cloudinit bool
-		var missing string
 		err = w.do(func() error {
 			if v, err = w.find(vmid); err != nil {
 				return err
 			}
-			cloudinit, missing = v.hasCloudinit(), w.node.missingFlags(v)
+			cloudinit = v.hasCloudinit()
 			if err := unlocked(v, a); err != nil {
 				return err
 			}
@@ -48,7 +47,7 @@ func (c *call) startHere(vmid string, a args) (*task, error) {
 			case v.running:
 				return fail("VM %s already running", vmid)
 			}
-			return w.sim.checkNets(v)
+			return nil
 		})
 		if err != nil {
 			return err
@@ -58,11 +57,18 @@ func (c *call) startHere(vmid string, a args) (*task, error) {
 				return err
 			}
 		}
-		if missing != "" {
-			if err := w.say("kvm: warning: Host doesn't support requested feature: " + missing); err != nil {
+		line := ""
+		err = w.do(func() (err error) {
+			line, err = w.node.canRun(v)
+			return err
+		})
+		if line != "" {
+			if err := w.say(line); err != nil {
 				return err
 			}
-			return fail("start failed: QEMU exited with code 1")
+		}
+		if err != nil {
+			return err
 		}
 		if err := w.sleep(w.sim.opts.Latency.Start); err != nil {
 			return err
@@ -74,15 +80,22 @@ func (c *call) startHere(vmid string, a args) (*task, error) {
 	})
 }
 
-// checkNets: a bridge has to exist when a VM starts, not before.
-func (s *Sim) checkNets(v *vm) error {
+// canRun is why a VM can't start on the node, with what QEMU says of it.
+// PVE: none of this is looked at before. Sim.mu must be held.
+func (n *node) canRun(v *vm) (line string, err error) {
+	if v.cpus() > n.spec.CPUs {
+		return "", fail("MAX %d vcpus allowed per VM on this node", n.spec.CPUs)
+	}
 	for i := range 32 {
 		b := prop(v.opts["net"+strconv.Itoa(i)], "bridge")
-		if b != "" && !slices.Contains(s.opts.Bridges, b) {
-			return fail("bridge '%s' does not exist", b)
+		if b != "" && !n.hasBridge(b) {
+			return "", fail("bridge '%s' does not exist", b)
 		}
 	}
-	return nil
+	if missing := n.missingFlags(v); missing != "" {
+		return "kvm: warning: Host doesn't support requested feature: " + missing, fail("start failed: QEMU exited with code 1")
+	}
+	return "", nil
 }
 
 // levelFlags are what each of PVE's own CPU types needs of the node.

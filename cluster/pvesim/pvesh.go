@@ -32,6 +32,7 @@ func init() {
 		{"get", "/version", (*request).version},
 		{"get", "/cluster/resources", (*request).clusterResources},
 		{"get", "/cluster/status", (*request).clusterStatus},
+		{"get", "/cluster/sdn/vnets", (*request).listVNets},
 		{"get", "/cluster/nextid", (*request).nextID},
 		{"get", "/nodes", (*request).listNodes},
 		{"get", "/nodes/*/status", (*request).nodeStatus},

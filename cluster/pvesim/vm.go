@@ -37,8 +37,10 @@ type vm struct {
 }
 
 // digest is the SHA-1 that `qm set --digest` compares.
-func (v *vm) digest() string {
-	sum := sha1.Sum([]byte(v.conf()))
+func (v *vm) digest() string { return digestOf(v.conf()) }
+
+func digestOf(text string) string {
+	sum := sha1.Sum([]byte(text))
 	return hex.EncodeToString(sum[:])
 }
 
