@@ -44,23 +44,24 @@ var rows = map[string]row{
 
 	"provision": {
 		uses:  []string{"cluster", "alloc", "sh", "provision/image", "provision/guest"},
-		tests: []string{"cluster/pvesim", "cluster/pvesim/simguest", "cluster/pvesim/simtest", "provision/sqlstore", "provision/sqlstore/pgtest", "provision/storetest"},
+		tests: []string{"cluster/pvesim", "cluster/pvesim/simguest", "cluster/pvesim/simtest", "provision/pinned", "provision/sqlstore", "provision/sqlstore/pgtest", "provision/storetest"},
 	},
 	"provision/image":           {uses: []string{"cluster", "sh"}, tests: []string{"cluster/pvesim"}},
 	"provision/guest":           {uses: []string{"cluster", "sh"}, tests: []string{"cluster/pvesim", "cluster/pvesim/simguest"}},
-	"provision/sqlstore":        {uses: []string{"provision", "cluster"}, tests: []string{"provision/sqlstore/pgtest", "provision/storetest"}},
+	"provision/sqlstore":        {uses: []string{"provision", "cluster"}, tests: []string{"provision/pinned", "provision/sqlstore/pgtest", "provision/storetest"}},
 	"provision/sqlstore/pgtest": {},
 	"provision/doctor":          {uses: []string{"alloc", "cluster", "provision/image"}, tests: []string{"cluster/pvesim", "cluster/pvesim/simtest"}},
+	"provision/pinned":          {},
 	"provision/storetest":       {uses: []string{"provision", "cluster"}},
 
 	"commands": {uses: []string{"provision"}},
 
-	"bot":            {uses: []string{"commands", "provision", "cluster"}, tests: []string{"bot/bottest", "provision/sqlstore"}},
+	"bot":            {uses: []string{"commands", "provision", "cluster"}, tests: []string{"bot/bottest", "provision/pinned", "provision/sqlstore"}},
 	"bot/traces":     {uses: []string{"provision", "cluster"}, tests: []string{"provision/sqlstore"}},
-	"bot/metrics":    {uses: []string{"bot", "provision", "cluster"}, tests: []string{"provision/sqlstore"}},
+	"bot/metrics":    {uses: []string{"bot", "provision", "cluster"}, tests: []string{"provision/pinned", "provision/sqlstore"}},
 	"bot/bottest":    {uses: []string{"bot", "commands", "provision", "cluster"}},
 	"bot/console":    {uses: []string{"bot", "commands", "provision", "cluster"}, tests: []string{"bot/bottest"}},
-	"bot/web":        {uses: []string{"bot", "bot/web/access", "bot/web/feed", "commands", "provision", "cluster"}, tests: []string{"bot/bottest", "provision/sqlstore"}},
+	"bot/web":        {uses: []string{"bot", "bot/web/access", "bot/web/feed", "commands", "provision", "cluster"}, tests: []string{"bot/bottest", "provision/pinned", "provision/sqlstore"}},
 	"bot/web/access": {uses: []string{"commands", "provision"}},
 	"bot/web/feed":   {uses: []string{"cluster", "provision"}},
 	"bot/web/orders": {uses: []string{"bot", "commands", "provision"}},
@@ -77,13 +78,13 @@ var rows = map[string]row{
 	}},
 	"bot/discord": {
 		uses:  []string{"bot", "commands", "provision", "cluster"},
-		tests: []string{"bot/bottest", "bot/discord/discordfake", "provision/sqlstore"},
+		tests: []string{"bot/bottest", "bot/discord/discordfake", "provision/pinned", "provision/sqlstore"},
 	},
 	"bot/discord/discordfake": {uses: []string{"bot/door", "cluster"}},
 
 	"bot/slack": {
 		uses:  []string{"bot", "commands", "provision", "cluster"},
-		tests: []string{"bot/bottest", "bot/slack/slackfake", "provision/sqlstore"},
+		tests: []string{"bot/bottest", "bot/slack/slackfake", "provision/pinned", "provision/sqlstore"},
 	},
 	"bot/slack/slackfake": {uses: []string{"bot/door", "cluster"}, tests: []string{"bot/bottest"}},
 	"bot/door":            {},
@@ -93,7 +94,7 @@ var rows = map[string]row{
 		"alloc", "bot", "bot/console", "bot/discord", "bot/discord/discordfake", "bot/door", "bot/metrics", "bot/slack", "bot/slack/slackfake", "bot/traces",
 		"bot/web", "bot/web/access", "bot/web/legacy", "bot/web/orders", "bot/web/v1", "cluster", "cluster/pvesim", "cluster/pvesim/simguest",
 		"commands", "provision", "provision/doctor", "provision/guest", "provision/image", "provision/sqlstore", "sh",
-	}, tests: []string{"bot/bottest", "cluster/pvesim/simtest", "cmd/bot/torture", "provision/sqlstore/pgtest"}},
+	}, tests: []string{"bot/bottest", "cluster/pvesim/simtest", "cmd/bot/torture", "provision/pinned", "provision/sqlstore/pgtest"}},
 }
 
 // suites are packages that only tests use; the rules for code bind them no
