@@ -252,16 +252,28 @@ func decodeNodeStatus(data []byte) (NodeStatus, error) {
 
 var configLine = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9_-]*):\s*(.*?)\s*$`)
 
-// decodeConfig reads a VM's conf file. Unknown lines are passed over.
+// decodeConfig reads a VM's conf file up to its first section. Unknown lines are
+// passed over.
 func decodeConfig(data []byte, node string, vmid int) VMConfig {
+	head, _, _ := strings.Cut("\n"+string(data), "\n[")
+	return decodeOptions(data, head, node, vmid)
+}
+
+// decodeSnapshot reads the section of a snapshot in a VM's conf file; false when
+// there is none.
+func decodeSnapshot(data []byte, node string, vmid int, name string) (VMConfig, bool) {
+	_, section, ok := strings.Cut("\n"+strings.ReplaceAll(string(data), "\r\n", "\n"), "\n["+name+"]\n")
+	section, _, _ = strings.Cut("\n"+section, "\n[")
+	return decodeOptions(data, section, node, vmid), ok
+}
+
+// decodeOptions reads the options in text, a part of the conf file data.
+func decodeOptions(data []byte, text, node string, vmid int) VMConfig {
 	sum := sha1.Sum(data) // PVE: that is what --digest compares
 	c := VMConfig{Node: node, VMID: vmid, Options: map[string]string{}, Digest: hex.EncodeToString(sum[:])}
 	var description []string
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\r\n")
-		if strings.HasPrefix(line, "[") {
-			break
-		}
 		if text, ok := strings.CutPrefix(line, "#"); ok {
 			description = append(description, decodeText(text))
 			continue

@@ -34,7 +34,46 @@ func (k *kit) prepareSet(ctx context.Context, s Set) (Spec, error) {
 	if s.GrowMB > 0 && c.Options[bootDisk] == "" {
 		return nil, Errorf(Conflict, "%s has no disk %s that could grow", ref, bootDisk)
 	}
-	return s, k.settings.allow(Install{Cores: s.Cores, MemoryMB: s.MemoryMB, DiskMB: c.DiskSize(bootDisk)>>20 + s.GrowMB})
+	if err := k.settings.allow(Install{Cores: s.Cores, MemoryMB: s.MemoryMB, DiskMB: c.DiskSize(bootDisk)>>20 + s.GrowMB}); err != nil {
+		return nil, err
+	}
+	return s, k.holds(ctx, s, c)
+}
+
+// holds says why the VM's node can't run it with what s gives it.
+func (k *kit) holds(ctx context.Context, s Set, c cluster.VMConfig) error {
+	if s.Cores == 0 {
+		return nil
+	}
+	if _, err := coresFor(s, c); err != nil {
+		return err
+	}
+	r, err := k.view.resources(ctx)
+	if err != nil {
+		return err
+	}
+	return tooManyCPUs(r, s.VM.Node, s.Cores)
+}
+
+// coresFor is the option cores with which the VM has the CPUs that were ordered.
+func coresFor(s Set, c cluster.VMConfig) (int, error) {
+	n := c.CPUs()
+	if n.Plugged > 0 {
+		return 0, &Error{
+			Kind: Conflict, Say: fmt.Sprintf("%s has %s: how many is for its option vcpus to say, which I leave alone", s.VM, n),
+			Try: fmt.Sprintf("qm set %d --delete vcpus on %s, then ask again", s.VM.VMID, s.VM.Node),
+		}
+	}
+	cores, ok := n.CoresFor(s.Cores)
+	if !ok {
+		less := s.Cores - s.Cores%n.Sockets
+		try := fmt.Sprintf("--cpu %d", less+n.Sockets)
+		if less > 0 {
+			try = fmt.Sprintf("--cpu %d or %s", less, try)
+		}
+		return 0, &Error{Kind: Conflict, Say: fmt.Sprintf("%s has %d sockets, and %d CPUs can't be shared out among them", s.VM, n.Sockets, s.Cores), Try: try}
+	}
+	return cores, nil
 }
 
 // readSize remembers what is there: to change it back, and so that a disk does
@@ -44,11 +83,20 @@ func (k *kit) readSize(ctx context.Context, w *Work) error {
 	if err != nil {
 		return err
 	}
-	was := Size{
-		Cores: option(c, "cores", 1), MemoryMB: option(c, "memory", 512), BalloonMB: option(c, "balloon", 0), DiskMB: c.DiskSize(bootDisk) >> 20,
-	}
+	was := sizeIn(c)
+	was.BalloonMB = option(c, "balloon", 0)
 	w.Result("%s", was)
 	return w.Learn(ctx, Facts{VMID: ref.VMID, Name: ref.Name, Node: ref.Node, Was: was})
+}
+
+// sizeIn is how large a VM is by its configuration.
+func sizeIn(c cluster.VMConfig) Size {
+	n := c.CPUs()
+	size := Size{Cores: n.Count(), MemoryMB: option(c, "memory", 512), DiskMB: c.DiskSize(bootDisk) >> 20}
+	if n.Sockets > 1 {
+		size.Sockets = n.Sockets
+	}
+	return size
 }
 
 // option is a number of a VM's configuration, or what PVE takes for it when it
@@ -63,7 +111,8 @@ func option(c cluster.VMConfig, name string, fallback int) int {
 
 // Size is how large a VM is.
 type Size struct {
-	Cores    int `json:"cores,omitempty"`
+	Cores    int `json:"cores,omitempty"`   // CPUs, of all sockets together
+	Sockets  int `json:"sockets,omitempty"` // 0: one
 	MemoryMB int `json:"memory_mb,omitempty"`
 	// BalloonMB is the least memory; 0: all of it.
 	BalloonMB int   `json:"balloon_mb,omitempty"`
@@ -80,9 +129,20 @@ func (k *kit) setSize(ctx context.Context, w *Work) error {
 		w.Result("not asked for")
 		return nil
 	}
+	cores := 0
+	if s.Cores > 0 {
+		ref, c, err := k.meant(ctx, w)
+		if err != nil {
+			return err
+		}
+		s.VM = ref
+		if cores, err = coresFor(s, c); err != nil {
+			return err
+		}
+	}
 	return k.change(ctx, w, "changing the VM", func(ctx context.Context, node string, vmid int) error {
 		return k.cluster.SetOptions(ctx, node, vmid, cluster.Options{
-			Cores: s.Cores, MemoryMB: s.MemoryMB, BalloonMB: k.settings.balloonThen(w.Facts().Was, s.MemoryMB),
+			Cores: cores, MemoryMB: s.MemoryMB, BalloonMB: k.settings.balloonThen(w.Facts().Was, s.MemoryMB),
 		})
 	})
 }
@@ -91,7 +151,7 @@ func (k *kit) resetSize(ctx context.Context, w *Work) error {
 	s, was := w.Job().Order.Spec.(Set), w.Facts().Was
 	var back cluster.Options
 	if s.Cores > 0 {
-		back.Cores = was.Cores
+		back.Cores = was.Cores / max(1, was.Sockets)
 	}
 	if s.MemoryMB > 0 {
 		back.MemoryMB, back.BalloonMB = was.MemoryMB, was.BalloonMB
@@ -137,7 +197,7 @@ func (k *kit) tellSize(ctx context.Context, w *Work) error {
 		return unreachable(ref.String(), err)
 	}
 	w.Result("%s", was)
-	if pending := s.Cores > 0 && option(c, "cores", 1) != s.Cores || s.MemoryMB > 0 && option(c, "memory", 512) != s.MemoryMB; pending && status != "stopped" {
+	if pending := s.Cores > 0 && c.CPUs().Count() != s.Cores || s.MemoryMB > 0 && option(c, "memory", 512) != s.MemoryMB; pending && status != "stopped" {
 		w.Result("%s, CPU and memory from its next start on", was)
 	}
 	return k.updateRecord(ctx, ref, func(r *VMRecord) {

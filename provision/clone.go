@@ -50,7 +50,7 @@ func (k *kit) checkSource(ctx context.Context, w *Work) error {
 	w.Result("%s on %s, storage %s", ref, ref.Node, storage)
 	return w.Learn(ctx, Facts{
 		Cluster: k.cluster.Name(), Node: ref.Node, Storage: storage, User: c.Options["ciuser"], UUID: uuid.NewString(), Fixed: !hasCloudInit(c),
-		Was: Size{Cores: option(c, "cores", 1), MemoryMB: option(c, "memory", 512), DiskMB: c.DiskSize(bootDisk) >> 20},
+		Was: sizeIn(c),
 	})
 }
 

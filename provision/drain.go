@@ -32,7 +32,7 @@ func (k *kit) drainPlan(s Drain) plan {
 }
 
 // prepareDrain makes the ordered plan: running VMs first, then by VMID, each to
-// the node with most memory left of those whose CPU can run it.
+// the node with most memory left of those whose CPUs can run it.
 func (k *kit) prepareDrain(ctx context.Context, s Drain) (Spec, error) {
 	r, err := k.view.resources(ctx)
 	if err != nil {
@@ -73,7 +73,9 @@ func (k *kit) prepareDrain(ctx context.Context, s Drain) (Spec, error) {
 		if err != nil {
 			return nil, err
 		}
-		target := roomiest(left, func(node string) bool { return runs(groups, node, c.Options["cpu"]) })
+		target := roomiest(left, func(node string) bool {
+			return runs(groups, node, c.Options["cpu"]) && tooManyCPUs(r, node, c.CPUs().Most()) == nil
+		})
 		left[target] -= v.MaxMem
 		s.Moves = append(s.Moves, Migrate{VM: ref, To: target})
 	}

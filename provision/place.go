@@ -154,6 +154,9 @@ func (s *site) candidate(n cluster.Node, spec Install, img image.Image) (candida
 	if err := closed(n, s.ours, s.draining); err != nil {
 		return c, err
 	}
+	if err := tooManyCPUs(s.Resources, n.Name, spec.Cores); err != nil {
+		return c, err
+	}
 	if err := usableStorage(s.Resources, n.Name, spec.Storage, spec.DiskMB, s.soonOn(n.Name, spec.Storage)); err != nil {
 		return c, err
 	}
@@ -229,6 +232,21 @@ func (s *site) cpu(node string, img image.Image) (cpu, warn string, everywhere b
 		return img.CPU, fmt.Sprintf("%s needs CPU type %s, so it can't be migrated to %s", img.Title, img.CPU, strings.Join(weak, ", ")), false, nil
 	}
 	return "", "", false, &Error{Kind: Unavailable, Say: fmt.Sprintf("node %s does not say what its CPU can do", node), Try: "vm nodes"}
+}
+
+// tooManyCPUs says why a VM with so many CPUs can't run on a node. PVE starts
+// none that has more than its node. Of a node that does not say how many it has
+// nothing is said.
+func tooManyCPUs(r cluster.Resources, node string, cpus int) error {
+	for _, n := range r.Nodes {
+		if n.Name == node && n.CPUs > 0 && cpus > n.CPUs {
+			return &Error{
+				Kind: Conflict, Say: fmt.Sprintf("node %s has %d CPUs, and no VM on it can have more: %d are too many", node, n.CPUs, cpus),
+				Try: fmt.Sprintf("--cpu %d", n.CPUs),
+			}
+		}
+	}
+	return nil
 }
 
 // choosePlace makes sure that the cluster can take a VM, and chooses its node

@@ -86,8 +86,23 @@ func (k *kit) preparePower(ctx context.Context, s Power) (Spec, error) {
 		return nil, &Error{Kind: Conflict, Say: fmt.Sprintf("%s is paused and can't be shut down", ref), Try: "vm stop"}
 	case s.Do == "reboot" && status == "paused":
 		return nil, &Error{Kind: Conflict, Say: fmt.Sprintf("%s is paused and can't be rebooted", ref), Try: fmt.Sprintf("qm resume %d on %s", ref.VMID, ref.Node)}
+	case s.Do == "start" || s.Do == "reboot":
+		return s, k.canRun(ctx, ref, c)
 	}
 	return s, nil
+}
+
+// canRun says why the VM's node can't run it with a configuration.
+func (k *kit) canRun(ctx context.Context, ref VMRef, c cluster.VMConfig) error {
+	r, err := k.view.resources(ctx)
+	if err != nil {
+		return err
+	}
+	err = tooManyCPUs(r, ref.Node, c.CPUs().Most())
+	if e, ok := errors.AsType[*Error](err); ok {
+		e.Try = fmt.Sprintf("vm set %d --cpu, or vm migrate %d", ref.VMID, ref.VMID)
+	}
+	return err
 }
 
 // String is how people know the VM.

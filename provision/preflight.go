@@ -44,6 +44,8 @@ type flightCheck struct {
 	config cluster.VMConfig
 	cpu    string
 
+	cpus error // why the target has too few for it
+
 	member    cluster.Membership
 	resources cluster.Resources
 	asked     bool                   // PVE says nothing about a locked VM, or without a quorum
@@ -94,6 +96,7 @@ func (f *flightCheck) lookAtCPUs(ctx context.Context) error {
 		return unreachable("node "+f.s.To, err)
 	}
 	f.baseline = cluster.BaselineOf(there.CPUFlags)
+	f.cpus = tooManyCPUs(cluster.Resources{Nodes: []cluster.Node{{Name: f.s.To, CPUs: there.CPUs}}}, f.s.To, f.config.CPUs().Most())
 	if name, _, _ := strings.Cut(f.cpu, ","); name != "host" && name != "max" {
 		return nil
 	}
@@ -142,6 +145,11 @@ func (f *flightCheck) judge() {
 	}
 	block(len(f.snapshots) > 0 && len(f.disks()) > 0 && f.online, "it has snapshots, and disks on local storage can't be moved with them while it runs")
 	f.judgeStorages(block, warn)
+	if f.cpus != nil {
+		say, _ := Explain(f.cpus)
+		block(f.online, "%s", say)
+		warn(!f.online, "%s; it will not start there", say)
+	}
 	block(f.online && !cluster.CPUFits(f.cpu, f.baseline), "its CPU type %s is more than %s can do (%s)", f.cpu, f.s.To, f.baseline)
 	warn(!f.online && !cluster.CPUFits(f.cpu, f.baseline), "its CPU type %s is more than %s can do (%s): it will not start there", f.cpu, f.s.To, f.baseline)
 	block(f.online && len(f.missing) > 0, "its CPU type is %s, and the CPU of %s lacks %s", f.cpu, f.s.To, strings.Join(f.missing, ", "))

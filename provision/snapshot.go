@@ -80,7 +80,32 @@ func (k *kit) prepareRollback(ctx context.Context, s Rollback) (Spec, error) {
 	if err := errors.Join(k.notBot(ref), k.free(ctx, ref, c)); err != nil {
 		return nil, err
 	}
-	return s, k.knowsSnapshot(ctx, s)
+	if err := k.knowsSnapshot(ctx, s); err != nil {
+		return nil, err
+	}
+	return s, k.runsAgain(ctx, s)
+}
+
+// runsAgain says why the VM could not run as it was at the snapshot: one that
+// runs is started again. PVE: so is every VM whose snapshot has its memory.
+func (k *kit) runsAgain(ctx context.Context, s Rollback) error {
+	status, err := k.cluster.Status(ctx, s.VM.Node, s.VM.VMID)
+	if err != nil {
+		return unreachable(s.VM.String(), err)
+	}
+	c, err := k.cluster.SnapshotConfig(ctx, s.VM.Node, s.VM.VMID, s.Name)
+	if err != nil {
+		return unreachable(s.VM.String(), err)
+	}
+	if status == "stopped" && c.Options["vmstate"] == "" {
+		return nil
+	}
+	err = k.canRun(ctx, s.VM, c)
+	if e, ok := errors.AsType[*Error](err); ok && e.Kind == Conflict {
+		e.Say = fmt.Sprintf("%s could not run as it was at %s: %s", s.VM, s.Name, e.Say)
+		e.Try = fmt.Sprintf("vm migrate %d to a larger node", s.VM.VMID)
+	}
+	return err
 }
 
 func (k *kit) knowsSnapshot(ctx context.Context, s Rollback) error {

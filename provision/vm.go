@@ -149,6 +149,8 @@ func (k *kit) look(ctx context.Context, v VM) (VM, error) {
 	v.Node, v.UUID, v.Lock = g.Node, c.UUID(), c.Lock()
 	v.Name = cmp.Or(c.Options["name"], v.Name, fmt.Sprintf("VM %d", v.VMID))
 	v.Template = c.Options["template"] == "1"
+	size := sizeIn(c) // PVE: its statistics name no more CPUs than the node has
+	v.Cores, v.MemoryMB, v.DiskMB = size.Cores, cmp.Or(v.MemoryMB, size.MemoryMB), cmp.Or(v.DiskMB, size.DiskMB)
 	if tags := c.Options["tags"]; tags != "" {
 		v.Tags = strings.Split(tags, ";")
 	}
