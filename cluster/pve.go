@@ -88,46 +88,6 @@ func (c *Cluster) Locate(ctx context.Context, vmid int) (Guest, error) {
 	return g, nil
 }
 
-// VMConfig reads a VM's conf file on its node: milliseconds. ErrNoVM when the node
-// has none.
-func (c *Cluster) VMConfig(ctx context.Context, node string, vmid int) (VMConfig, error) {
-	data, err := c.readConfig(ctx, node, vmid)
-	if err != nil {
-		return VMConfig{}, err
-	}
-	return decodeConfig(data, node, vmid), nil
-}
-
-// SnapshotConfig is the configuration that a rollback to a snapshot brings back.
-// It costs what VMConfig does. ErrNoVM when the node has no such VM, or that has
-// no such snapshot.
-func (c *Cluster) SnapshotConfig(ctx context.Context, node string, vmid int, name string) (VMConfig, error) {
-	data, err := c.readConfig(ctx, node, vmid)
-	if err != nil {
-		return VMConfig{}, err
-	}
-	conf, ok := decodeSnapshot(data, node, vmid, name)
-	if !ok {
-		return VMConfig{}, fmt.Errorf("snapshot %s of %d on %s: %w", name, vmid, node, ErrNoVM)
-	}
-	return conf, nil
-}
-
-func (c *Cluster) readConfig(ctx context.Context, node string, vmid int) ([]byte, error) {
-	if err := errors.Join(checkVMID(vmid), checkName("node", nodeName, node)); err != nil {
-		return nil, err
-	}
-	res, err := c.on(ctx, node, cmdReadConfig(c.cfg.PVEEtc, node, vmid))
-	var refused *ExitError
-	if errors.As(err, &refused) && refused.Status == noConfigStatus {
-		return nil, fmt.Errorf("%d on %s: %w", vmid, node, ErrNoVM)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("config of VM %d: %w", vmid, err)
-	}
-	return res.Stdout, nil
-}
-
 // Addresses are the static addresses in the conf files of every VM and
 // container of the cluster, with their VMID. One command.
 func (c *Cluster) Addresses(ctx context.Context) (map[netip.Addr]int, error) {
