@@ -275,7 +275,7 @@ func (d *Desk) pressed(ctx context.Context, in Inbound) (Card, error) {
 		if g := job.Order.Gate; g != nil && len(g.Of) == 0 {
 			return noteCard(Good, fmt.Sprintf("As you say: job %d %s", job.ID, stateWords(job.State))), nil
 		}
-		return noteCard(Good, fmt.Sprintf("Your vote counts: job %d %s", job.ID, stateWords(job.State))), nil
+		return noteCard(Good, votedText(job)), nil
 	default:
 		if job, err = d.clerk.Resolve(ctx, d.asker(in), job.ID, decisions[p.Do]); err != nil {
 			return Card{}, err

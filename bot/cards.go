@@ -60,7 +60,11 @@ func whose(job provision.Job) string {
 	for _, v := range job.Votes {
 		// Without anybody to ask it is the asker's own confirmation.
 		if g := job.Order.Gate; v.Yes && g != nil && len(g.Of) > 0 {
-			agreed = append(agreed, v.By.String())
+			by := v.By.String()
+			if v.Grants != "" {
+				by += " (" + v.Grants + ")"
+			}
+			agreed = append(agreed, by)
 		}
 	}
 	if len(agreed) > 0 {
@@ -190,13 +194,7 @@ func waitingText(job provision.Job) string {
 	if gate == nil {
 		return "Waiting for approval."
 	}
-	yes := 0
-	for _, v := range job.Votes {
-		if v.Yes {
-			yes++
-		}
-	}
-	text := fmt.Sprintf("Waiting for approval by %s (%d of %d)", strings.Join(gate.Of, " or "), yes, gate.Need)
+	text := "Waiting for approval by " + awaited(job)
 	if gate.Reason != "" {
 		text += ": " + gate.Reason
 	}
@@ -206,6 +204,36 @@ func waitingText(job provision.Job) string {
 	text = full(text)
 	if !gate.Expires.IsZero() {
 		text += " It expires at " + moment(gate.Expires) + "."
+	}
+	return text
+}
+
+// awaited is who still has to approve, and of several groups those who have.
+func awaited(job provision.Job) string {
+	var missing, met []string
+	for _, t := range job.Tallies() {
+		of := strings.Join(t.Of, " or ")
+		if t.Met() {
+			met = append(met, of)
+			continue
+		}
+		missing = append(missing, fmt.Sprintf("%s (%d of %d)", of, t.Yes, t.Need))
+	}
+	text := strings.Join(missing, " and by ")
+	if len(met) > 0 {
+		text += ", " + strings.Join(met, " and ") + " approved"
+	}
+	return text
+}
+
+// votedText tells a voter what became of the job, and what they gave away.
+func votedText(job provision.Job) string {
+	text := fmt.Sprintf("Your vote counts: job %d %s", job.ID, stateWords(job.State))
+	if missing := job.Missing(); job.State == provision.StateWaiting && len(missing) > 0 {
+		text = fmt.Sprintf("Your vote counts: job %d waits for %s", job.ID, provision.Waits(missing))
+	}
+	if last := len(job.Votes) - 1; last >= 0 && job.Votes[last].Grants != "" {
+		text += "; " + job.Votes[last].Grants
 	}
 	return text
 }

@@ -37,6 +37,15 @@ type Policy interface {
 	MayVote(g provision.Gate, asker, voter provision.Actor, groups []string) string
 	// RolesOf are the roles of somebody who is in these groups of a platform.
 	RolesOf(actor provision.Actor, groups []string) []string
+	// Same reports whether two identities are one person's, Others are those
+	// that the person has beside this one.
+	Same(a, b provision.Actor) bool
+	Others(a provision.Actor) []provision.Actor
+	// Limited: there are quotas. Over says what q would pass of them, "" when
+	// nothing; Brings where q takes what is limited.
+	Limited() bool
+	Over(q commands.Question) string
+	Brings(q commands.Question) string
 }
 
 // Clerk stands between people and the engine: whatever they ask for, vote on
@@ -220,7 +229,7 @@ func (c *Clerk) installs(ctx context.Context, a Asker, req commands.Install) ([]
 		if err != nil {
 			return nil, err
 		}
-		wants = sum(wants, m.q.Wants)
+		wants = wants.Plus(m.q.Wants)
 		m.q.Wants = wants
 		v, err := c.decide(ctx, a, m, c.text(req))
 		if err != nil {

@@ -216,14 +216,14 @@ func (e *memEngine) Vote(ctx context.Context, v provision.Vote) (provision.Job, 
 		return job, provision.Errorf(provision.Conflict, "job %d does not wait for votes", v.Job)
 	case job.Order.Gate.Digest != v.Digest:
 		return job, provision.Errorf(provision.Conflict, "the plan of job %d has changed", v.Job)
-	case slices.ContainsFunc(job.Votes, func(w provision.Vote) bool { return w.By.Same(v.By) }):
+	case slices.ContainsFunc(job.Votes, v.Same):
 		return job, provision.Errorf(provision.Conflict, "you voted on job %d already", v.Job)
 	}
-	job = e.s.add(v.Job, provision.Event{Kind: provision.GateVoted, By: &v.By, Yes: v.Yes})
+	job = e.s.add(v.Job, provision.Event{Kind: provision.GateVoted, By: &v.By, Yes: v.Yes, As: v.As, Text: v.Grants})
 	if !v.Yes {
 		return e.s.add(v.Job, state(provision.StateCancelled)), nil
 	}
-	if len(job.Votes) >= job.Order.Gate.Need {
+	if len(job.Missing()) == 0 {
 		return e.s.add(v.Job, state(provision.StateQueued)), nil
 	}
 	return job, nil

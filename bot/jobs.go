@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,14 +30,25 @@ func (c *Clerk) Vote(ctx context.Context, a Asker, id provision.JobID, yes bool)
 			return job, &provision.Error{Kind: provision.Denied, Say: say}
 		}
 	}
-	v := provision.Vote{Job: id, By: a.By, Yes: yes, At: c.now()}
+	v := provision.Vote{Job: id, By: a.By, Yes: yes, At: c.now(), Also: c.Policy.Others(a.By)}
 	if gate != nil {
 		v.Digest = gate.Digest
+		v.As = c.votesAs(a, *gate)
 		// A late vote is the store's to answer.
 		open := job.State == provision.StateWaiting && (gate.Expires.IsZero() || c.now().Before(gate.Expires))
 		if yes && open {
 			if err := c.stillWanted(ctx, a, job); err != nil {
 				return job, err
+			}
+			if c.Policy.Limited() && counts(job.Order.Spec) {
+				done, err := c.counting(ctx)
+				if err != nil {
+					return job, err
+				}
+				defer done()
+				if v.Grants, err = c.grants(ctx, a, job); err != nil {
+					return job, err
+				}
 			}
 		}
 	}
@@ -50,8 +62,20 @@ func (c *Clerk) Vote(ctx context.Context, a Asker, id provision.JobID, yes bool)
 		return job, err
 	}
 	row.Result = string(after.State)
+	if v.Grants != "" {
+		row.Result += ": " + v.Grants
+	}
 	c.noteJob(ctx, row, after)
 	return after, nil
+}
+
+// votesAs are the roles of somebody that matter at a gate of several
+// requirements.
+func (c *Clerk) votesAs(a Asker, g provision.Gate) []string {
+	if len(g.Each) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(c.Policy.RolesOf(a.By, a.Groups), func(role string) bool { return !slices.Contains(g.Of, role) })
 }
 
 func voteText(yes bool) string {
@@ -226,7 +250,7 @@ func (c *Clerk) Resolve(ctx context.Context, a Asker, id provision.JobID, do pro
 	if err != nil {
 		return job, err
 	}
-	if do == provision.Retry && job.State == provision.StateFailed && job.Order.Gate == nil && v.Quotas && counts(job.Order.Spec) {
+	if do == provision.Retry && job.State == provision.StateFailed && v.Quotas && counts(job.Order.Spec) {
 		done, err := c.counting(ctx)
 		if err != nil {
 			return job, err

@@ -145,7 +145,7 @@ func (c *Clerk) together(ctx context.Context, by provision.Actor, node string) (
 		if t == nil {
 			t = &commands.Target{Owner: &by, Tags: slices.Clone(vm.Tags)}
 		}
-		if vm.Owner == nil || !vm.Owner.Same(by) {
+		if vm.Owner == nil || !c.Policy.Same(*vm.Owner, by) {
 			t.Owner = nil
 		}
 		t.Tags = slices.DeleteFunc(t.Tags, func(tag string) bool { return !slices.Contains(vm.Tags, tag) })

@@ -3,6 +3,7 @@ package bot
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"time"
 
 	"pvebot/commands"
@@ -26,6 +27,7 @@ func (c *Clerk) count(ctx context.Context, q *commands.Question, spec provision.
 		return nil
 	}
 	var err error
+	q.Whose = owner
 	q.Usage, err = c.usage(ctx, owner)
 	return err
 }
@@ -87,17 +89,49 @@ func (c *Clerk) recount(ctx context.Context, d Draft) (Draft, error) {
 // any more, and what it takes would need an approval that it did not have. Who
 // tries what somebody else ordered answers for it.
 func (c *Clerk) stillFits(ctx context.Context, a Asker, job provision.Job) error {
-	if !a.By.Same(job.Order.By) {
+	if !c.Policy.Same(a.By, job.Order.By) {
 		return nil
 	}
 	m, err := c.ofSpec(ctx, a, job.Order.Spec)
 	if err != nil {
 		return err
 	}
-	if v := c.Policy.Decide(m.q); v.Allow && v.Gate != nil {
-		return &provision.Error{Kind: provision.Denied, Say: "it needs an approval by now: " + v.Gate.Reason, Try: "order it anew"}
+	over := c.Policy.Over(m.q)
+	switch {
+	case job.Order.Gate != nil && granted(job) == c.Policy.Brings(m.q):
+		return nil
+	case job.Order.Gate == nil:
+		if v := c.Policy.Decide(m.q); v.Allow && v.Gate != nil {
+			over = v.Gate.Reason
+		}
 	}
-	return nil
+	if over == "" {
+		return nil
+	}
+	return &provision.Error{Kind: provision.Denied, Say: "it needs an approval by now: " + over, Try: "order it anew"}
+}
+
+// granted is what the last of those who agreed to a job gave away.
+func granted(job provision.Job) string {
+	for _, v := range slices.Backward(job.Votes) {
+		if v.Yes {
+			return v.Grants
+		}
+	}
+	return ""
+}
+
+// grants counts anew what a yes to job gives away. Who asked to be asked was
+// within the quotas; when they are passed by now the job asks again, for that.
+func (c *Clerk) grants(ctx context.Context, a Asker, job provision.Job) (string, error) {
+	m, err := c.ofSpec(ctx, Asker{By: job.Order.By}, job.Order.Spec)
+	if err != nil {
+		return "", err
+	}
+	if over := c.Policy.Over(m.q); over != "" && !job.Order.Gate.OverQuota {
+		return "", c.startOver(ctx, a, job, "it is more than the quota by now: "+over)
+	}
+	return c.Policy.Brings(m.q), nil
 }
 
 // usage is what VMs with an owner take, and those that are being made: in one
@@ -105,9 +139,9 @@ func (c *Clerk) stillFits(ctx context.Context, a Asker, job provision.Job) error
 func (c *Clerk) usage(ctx context.Context, person provision.Actor) (commands.Usage, error) {
 	var u commands.Usage
 	add := func(owner provision.Actor, r commands.Resources) {
-		u.Total = sum(u.Total, r)
-		if owner.Same(person) {
-			u.Person = sum(u.Person, r)
+		u.Total = u.Total.Plus(r)
+		if c.Policy.Same(owner, person) {
+			u.Person = u.Person.Plus(r)
 		}
 	}
 	vms, err := c.Engine.VMs(ctx)
@@ -167,8 +201,4 @@ func growth(s provision.Set, vm provision.VM) commands.Resources {
 
 func sizeOf(cores, memoryMB int, diskMB int64) commands.Resources {
 	return commands.Resources{VMs: 1, Cores: int64(cores), MemoryMB: int64(memoryMB), DiskMB: diskMB}
-}
-
-func sum(a, b commands.Resources) commands.Resources {
-	return commands.Resources{VMs: a.VMs + b.VMs, Cores: a.Cores + b.Cores, MemoryMB: a.MemoryMB + b.MemoryMB, DiskMB: a.DiskMB + b.DiskMB}
 }

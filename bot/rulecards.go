@@ -15,7 +15,7 @@ func planCard(p provision.Plan, v commands.Verdict) Card {
 	case len(p.Blockers) > 0:
 		c.Tone, c.Text = Bad, "That can't be done: "+full(strings.Join(p.Blockers, "; "))
 	case v.Gate != nil:
-		c.Tone, c.Text = Asking, "This would wait for an approval by "+strings.Join(v.Gate.Of, " or ")+": "+full(v.Gate.Reason)
+		c.Tone, c.Text = Asking, "This would wait for "+v.Gate.String()+": "+full(v.Gate.Reason)
 	default:
 		c.Tone, c.Text = Good, "That can be done."
 	}

@@ -1,10 +1,8 @@
 package commands
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +23,9 @@ type Question struct {
 	Cluster string    // that it is about
 	Wants   Resources // what it would take beyond what is taken
 	Usage   Usage     // what is taken now
-	Now     time.Time // gates expire from here on
+	// Whose it would be, and Usage.Person is; zero: the actor's.
+	Whose provision.Actor
+	Now   time.Time // gates expire from here on
 }
 
 // Target is an existing VM or job.
@@ -50,17 +50,18 @@ type Verdict struct {
 
 // Decide answers q. Rules only allow: the first that fits does.
 func (p Policy) Decide(q Question) Verdict {
+	q = p.asOwner(q)
 	rule, refusal := p.allows(q)
 	if refusal != "" {
 		return Verdict{Rule: "no rule allows it", Say: refusal}
 	}
-	v := Verdict{Allow: true, Rule: rule, Quotas: p.Quotas.Person != Limits{} || p.Quotas.Total != Limits{}}
+	v := Verdict{Allow: true, Rule: rule, Quotas: p.Limited()}
 	gate, err := p.gate(q)
 	if err != "" {
 		return Verdict{Rule: rule, Say: err}
 	}
 	if gate != nil {
-		v.Gate, v.Say = gate, fmt.Sprintf("this waits for %s: %s", approvals(gate), gate.Reason)
+		v.Gate, v.Say = gate, fmt.Sprintf("this waits for %s: %s", gate, gate.Reason)
 	}
 	return v
 }
@@ -139,6 +140,17 @@ func (q Question) own() bool {
 	return q.Target != nil && q.Target.Owner != nil && q.Target.Owner.Same(q.Actor)
 }
 
+// asOwner is q about what belongs to the asker under another identity as if it
+// was the one that they ask with.
+func (p Policy) asOwner(q Question) Question {
+	if q.Target != nil && q.Target.Owner != nil && !q.own() && p.Same(*q.Target.Owner, q.Actor) {
+		mine := *q.Target
+		mine.Owner = &q.Actor
+		q.Target = &mine
+	}
+	return q
+}
+
 func (q Question) belongs() string {
 	if q.Target.Owner == nil {
 		return "belongs to nobody I know"
@@ -146,37 +158,19 @@ func (q Question) belongs() string {
 	return "belongs to " + q.Target.Owner.String()
 }
 
-// gate is the strictest of all approvals that q needs, with all their reasons;
-// nil when it needs none. The sentence is why it can't be had.
+// gate wants all approvals that q needs, each by itself: who may give one does
+// not give another's. nil when q needs none. The sentence is why it can't be
+// had.
 func (p Policy) gate(q Question) (*provision.Gate, string) {
 	if covers([]string{ReadVerbs}, q.Verb) {
 		return nil, ""
 	}
-	var gate *provision.Gate
-	var reasons []string
+	var needed []provision.Quorum
+	expires := time.Duration(0)
 	add := func(a Approval, reason string) {
-		reasons = append(reasons, reason)
-		of := a.Of
-		if len(of) == 0 {
-			of = p.masters(q)
-		}
-		if gate != nil {
-			// Who may give both gives one for both.
-			both := slices.DeleteFunc(slices.Clone(gate.Of), func(role string) bool { return !slices.Contains(of, role) })
-			if len(both) > 0 {
-				gate.Of, of = both, both
-			}
-		}
-		if need := max(1, a.Need); gate == nil || need > gate.Need {
-			gate = &provision.Gate{
-				Need:    need,
-				Of:      slices.Clone(of),
-				Expires: q.Now.Add(a.Expires),
-				SoloOK:  p.SoloAdmin,
-			}
-			if a.Expires <= 0 {
-				gate.Expires = q.Now.Add(DefaultExpiry)
-			}
+		needed = append(needed, p.quorum(q, a, reason))
+		if within := a.within(); expires == 0 || within < expires {
+			expires = within
 		}
 	}
 	for _, a := range p.Approvals {
@@ -184,17 +178,38 @@ func (p Policy) gate(q Question) (*provision.Gate, string) {
 			add(a, fmt.Sprintf("to %s %s VMs needs one", q.Verb, a.whose()))
 		}
 	}
-	for _, over := range p.Quotas.passed(q) {
-		add(p.Quotas.Over, over)
+	over := p.Quotas.passed(q)
+	for _, reason := range over {
+		add(p.Quotas.Over, reason)
 	}
-	if gate == nil {
+	if len(needed) == 0 {
 		return nil, ""
 	}
-	gate.Reason = strings.Join(reasons, "; ")
-	if len(gate.Of) == 0 {
-		return nil, "it needs an approval that no role may give: " + gate.Reason
+	for _, n := range needed {
+		if len(n.Of) == 0 {
+			return nil, "it needs an approval that no role may give: " + n.Reason
+		}
 	}
-	return gate, ""
+	gate := provision.NewGate(needed...)
+	gate.Expires, gate.SoloOK, gate.OverQuota = q.Now.Add(expires), p.SoloAdmin, len(over) > 0
+	return &gate, ""
+}
+
+// quorum is who gives an approval.
+func (p Policy) quorum(q Question, a Approval, reason string) provision.Quorum {
+	of := a.Of
+	if len(of) == 0 {
+		of = p.masters(q)
+	}
+	return provision.Quorum{Need: max(1, a.Need), Of: of, Reason: reason}
+}
+
+// within is how long the approval is waited for.
+func (a Approval) within() time.Duration {
+	if a.Expires <= 0 {
+		return DefaultExpiry
+	}
+	return a.Expires
 }
 
 func (a Approval) concerns(q Question) bool {
@@ -233,53 +248,12 @@ func (p Policy) masters(q Question) []string {
 	return names
 }
 
-// passed says which quotas q would pass.
-func (qs Quotas) passed(q Question) []string {
-	return append(
-		qs.Person.passed("one person may have", q.Usage.Person, q.Wants),
-		qs.Total.passed("all together may have", q.Usage.Total, q.Wants)...)
-}
-
-func (l Limits) passed(who string, used, wants Resources) []string {
-	plain := func(n int64) string { return strconv.FormatInt(n, 10) }
-	size := func(n int64) string { return cmp.Or(Size(n), "0M") }
-	var said []string
-	for _, c := range []struct {
-		limit       *int64
-		used, wants int64
-		unit        string
-		show        func(int64) string
-	}{
-		{l.VMs, used.VMs, wants.VMs, "VMs", plain},
-		{l.Cores, used.Cores, wants.Cores, "cores", plain},
-		{l.MemoryMB, used.MemoryMB, wants.MemoryMB, "of memory", size},
-		{l.DiskMB, used.DiskMB, wants.DiskMB, "of disk", size},
-	} {
-		if c.limit != nil && c.wants > 0 && c.used+c.wants > *c.limit {
-			if *c.limit == 1 {
-				c.unit = strings.TrimSuffix(c.unit, "s")
-			}
-			said = append(said, fmt.Sprintf("%s %s %s, and this makes %s", who, c.show(*c.limit), c.unit, c.show(c.used+c.wants)))
-		}
-	}
-	return said
-}
-
-// approvals is what a gate waits for: an approval by ops or admin.
-func approvals(g *provision.Gate) string {
-	of := strings.Join(g.Of, " or ")
-	if g.Need == 1 {
-		return "an approval by " + of
-	}
-	return fmt.Sprintf("%d approvals by %s", g.Need, of)
-}
-
 // MayVote says whether voter may decide about what asker asked for: the
 // sentence is why not, "" when they may. A gate of no roles is a confirmation:
 // the asker's own word, and nobody else's.
 func (p Policy) MayVote(g provision.Gate, asker, voter provision.Actor, groups []string) (refusal string) {
 	if len(g.Of) == 0 {
-		if !asker.Same(voter) {
+		if !p.Same(asker, voter) {
 			return fmt.Sprintf("only %s can confirm this, who asked for it", asker)
 		}
 		return ""
@@ -288,7 +262,7 @@ func (p Policy) MayVote(g provision.Gate, asker, voter provision.Actor, groups [
 	if !slices.ContainsFunc(g.Of, func(role string) bool { return slices.Contains(roles, role) }) {
 		return "only " + strings.Join(g.Of, " or ") + " can decide this"
 	}
-	if asker.Same(voter) && !g.SoloOK {
+	if p.Same(asker, voter) && !g.SoloOK {
 		return "you asked for this yourself, so somebody else has to decide"
 	}
 	return ""

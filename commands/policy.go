@@ -14,6 +14,7 @@ import (
 type Policy struct {
 	Roles     []Role
 	Approvals []Approval // none: nothing needs an approval but what is over quota
+	People    []Human    // who has several identities
 	Quotas    Quotas
 	// SoloAdmin lets people approve their own requests, where they have the
 	// role for it: for a cluster with one admin.
@@ -82,27 +83,16 @@ func DefaultApprovals() []Approval {
 	return []Approval{{Verbs: []string{"migrate", "destroy", "drain"}, Scope: ScopeOthers, Need: 1, Expires: DefaultExpiry}}
 }
 
-// Resources are counts of what VMs take.
-type Resources struct{ VMs, Cores, MemoryMB, DiskMB int64 }
-
-// Limits bound Resources; nil is no limit.
-type Limits struct{ VMs, Cores, MemoryMB, DiskMB *int64 }
-
-// Quotas are limits that need an approval to pass.
-type Quotas struct {
-	Person, Total Limits
-	Over          Approval // its Verbs and Scope do not matter
-}
-
 // AdminsPolicy is the policy of ADMINS=slack:U1,discord:2: these people may do
 // everything, nobody else anything. A single admin approves alone.
 func AdminsPolicy(admins []string) (Policy, error) {
 	role := Role{Name: "admin", Allow: []Rule{{Verbs: []string{AllVerbs}, Scope: ScopeAll}}}
 	for _, s := range admins {
-		m, ok := parseMember(strings.TrimSpace(s))
-		if !ok || m.ID == "" {
-			return Policy{}, fmt.Errorf("ADMINS: %q is nobody: write PLATFORM:ID, like slack:U012ABC or discord:175928847299117063", s)
+		who, err := Identity(s)
+		if err != nil {
+			return Policy{}, fmt.Errorf("ADMINS: %w", err)
 		}
+		m := Member{who.Platform, who.ID}
 		if !slices.Contains(role.People, m) {
 			role.People = append(role.People, m)
 		}
@@ -120,26 +110,6 @@ func DemoPolicy() Policy {
 		People: []Member{{}},
 		Allow:  []Rule{{Verbs: []string{AllVerbs}, Scope: ScopeAll}},
 	}}}
-}
-
-// parseMember reads slack:U1, slack/U1, slack/* (all of a platform) and
-// everyone.
-func parseMember(s string) (Member, bool) {
-	if s == "everyone" {
-		return Member{}, true
-	}
-	i := strings.IndexAny(s, ":/")
-	if i < 1 || i == len(s)-1 || strings.ContainsAny(s[i+1:], ":/, ") {
-		return Member{}, false
-	}
-	m := Member{Platform: strings.ToLower(s[:i]), ID: s[i+1:]}
-	if !roleRE.MatchString(m.Platform) {
-		return Member{}, false
-	}
-	if m.ID == "*" {
-		m.ID = ""
-	}
-	return m, true
 }
 
 // RolesOf are the names of the roles that actor has; groups are the platform's

@@ -55,6 +55,11 @@ func TestDecide(t *testing.T) {
 	gate := func(reason string) *provision.Gate {
 		return &provision.Gate{Need: 1, Of: []string{"admin"}, Reason: reason, Expires: noon.Add(24 * time.Hour)}
 	}
+	over := func(reason string) *provision.Gate {
+		g := gate(reason)
+		g.OverQuota = true
+		return g
+	}
 	others := "to destroy other people's VMs needs one"
 	for _, tt := range []struct {
 		name string
@@ -108,7 +113,7 @@ func TestDecide(t *testing.T) {
 			Question{Actor: bob, Verb: "install", Now: noon, Wants: Resources{VMs: 2, Cores: 4, MemoryMB: 5000}, Usage: Usage{Person: Resources{VMs: 1, MemoryMB: 4096}, Total: Resources{Cores: 10}}},
 			Verdict{
 				Allow: true, Rule: "role dev: install, destroy, cancel on own VMs",
-				Gate: gate("one person may have 2 VMs, and this makes 3; one person may have 8G of memory, and this makes 9096M; all together may have 0 cores, and this makes 14"),
+				Gate: over("one person may have 2 VMs, and this makes 3; one person may have 8G of memory, and this makes 9096M; all together may have 0 cores, and this makes 14"),
 				Say:  "this waits for an approval by admin: one person may have 2 VMs, and this makes 3; one person may have 8G of memory, and this makes 9096M; all together may have 0 cores, and this makes 14",
 			},
 		},
@@ -157,13 +162,17 @@ func TestApprovals(t *testing.T) {
 	p.SoloAdmin = true
 	v := ask(p, "destroy", &Target{Owner: &alice})
 	want := &provision.Gate{
-		Need: 2, Of: []string{"ops"}, Expires: noon.Add(time.Hour), SoloOK: true,
+		Need: 3, Of: []string{"admin", "ops"}, Expires: noon.Add(time.Hour), SoloOK: true,
 		Reason: "to destroy one's own VMs needs one; to destroy any VMs needs one",
+		Each: []provision.Quorum{
+			{Need: 1, Of: []string{"admin"}, Reason: "to destroy one's own VMs needs one"},
+			{Need: 2, Of: []string{"ops"}, Reason: "to destroy any VMs needs one"},
+		},
 	}
 	if d := cmp.Diff(want, v.Gate); d != "" {
-		t.Errorf("the strictest of two: %s", d)
+		t.Errorf("both of two: %s", d)
 	}
-	if v.Say != "this waits for 2 approvals by ops: "+want.Reason {
+	if v.Say != "this waits for an approval by admin and 2 approvals by ops: "+want.Reason {
 		t.Errorf("says %s", v.Say)
 	}
 	if v := ask(p, "show", &Target{Owner: &alice}); !v.Allow || v.Gate != nil {
@@ -251,6 +260,78 @@ func TestGroups(t *testing.T) {
 	}
 	if got := p.Groups("web"); len(got) != 0 {
 		t.Errorf("the page's groups are %q", got)
+	}
+}
+
+// Two rules that apply are two approvals: neither group decides for the other,
+// and what is over quota is decided by those whom the quota names.
+func TestEveryApprovalThatAppliesIsNeeded(t *testing.T) {
+	p := labPolicy()
+	p.Roles = append(p.Roles, Role{Name: "sec", People: []Member{{"slack", "U5"}}})
+	p.Approvals = []Approval{
+		{Verbs: []string{"destroy", "install"}, Of: []string{"ops"}},
+		{Verbs: []string{"destroy"}, Of: []string{"sec"}, Need: 2},
+	}
+	p.Quotas = Quotas{Person: Limits{VMs: limit(0)}, Over: Approval{Of: []string{"admin"}, Expires: time.Minute}}
+	v := p.Decide(Question{Actor: alice, Verb: "destroy", Target: &Target{Owner: &alice}, Now: noon})
+	if v.Gate == nil || v.Gate.Need != 3 || !slices.Equal(v.Gate.Of, []string{"ops", "sec"}) || len(v.Gate.Each) != 2 {
+		t.Errorf("two groups: %+v", v.Gate)
+	}
+	for _, voter := range []struct {
+		by     provision.Actor
+		groups []string
+		may    bool
+	}{{carol, []string{"discord:900"}, true}, {provision.Actor{Platform: "slack", ID: "U5"}, nil, true}, {bob, nil, false}} {
+		if say := p.MayVote(*v.Gate, alice, voter.by, voter.groups); (say == "") != voter.may {
+			t.Errorf("%s is told %q", voter.by, say)
+		}
+	}
+	v = p.Decide(Question{Actor: alice, Verb: "install", Wants: Resources{VMs: 1}, Now: noon})
+	switch g := v.Gate; {
+	case g == nil || len(g.Each) != 2 || !g.OverQuota || !g.Expires.Equal(noon.Add(time.Minute)):
+		t.Errorf("over quota: %+v", g)
+	case v.Say != "this waits for an approval by ops and an approval by admin: to install any VMs needs one; one person may have 0 VMs, and this makes 1":
+		t.Errorf("over quota it says %s", v.Say)
+	}
+	// A group that includes another one's voters, and as many of them, is enough.
+	p.Approvals = append(p.Approvals, Approval{Verbs: []string{"install"}, Of: []string{"ops", "sec"}})
+	if v := p.Decide(Question{Actor: alice, Verb: "install", Now: noon}); v.Gate == nil || len(v.Gate.Each) != 0 || !slices.Equal(v.Gate.Of, []string{"ops"}) {
+		t.Errorf("of ops, and of ops or sec: %+v", v.Gate)
+	}
+}
+
+// One person with several identities is one person: not their own approver, and
+// the owner of what they ordered elsewhere. Their roles stay the identity's.
+func TestIdentitiesOfOnePerson(t *testing.T) {
+	p := labPolicy()
+	http := provision.Actor{Platform: "http", ID: "bob"}
+	p.Roles[1].People = append(p.Roles[1].People, Member{"http", "bob"})
+	his := Question{Actor: bob, Verb: "cancel", Target: &Target{Owner: &http}}
+	if v := p.Decide(his); v.Allow {
+		t.Errorf("strangers: %+v", v)
+	}
+	gate := provision.Gate{Need: 1, Of: []string{"dev"}}
+	if say := p.MayVote(gate, http, bob, nil); say != "" {
+		t.Errorf("strangers: %s", say)
+	}
+	p.People = []Human{{Name: "bob", As: []provision.Actor{bob, http, {Platform: "web", ID: "bob"}}}}
+	if v := p.Decide(his); !v.Allow {
+		t.Errorf("his own: %+v", v)
+	}
+	if v := p.Decide(Question{Actor: alice, Verb: "destroy", Target: &Target{Owner: &http}}); v.Gate == nil {
+		t.Error("his VM is alice's by now")
+	}
+	if say := p.MayVote(gate, http, bob, nil); say != "you asked for this yourself, so somebody else has to decide" {
+		t.Errorf("he approves what he asked for: %q", say)
+	}
+	if say := p.MayVote(provision.Gate{Need: 1}, http, bob, nil); say != "" {
+		t.Errorf("he can't confirm what he asked for: %s", say)
+	}
+	if v := p.Decide(Question{Actor: provision.Actor{Platform: "web", ID: "bob"}, Verb: "list"}); v.Allow {
+		t.Errorf("a role went from one identity to another: %+v", v)
+	}
+	if others := p.Others(http); len(others) != 2 || !p.Same(bob, http) || p.Same(bob, alice) {
+		t.Errorf("he is also %v", others)
 	}
 }
 

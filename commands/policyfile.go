@@ -56,9 +56,10 @@ func ParsePolicy(data []byte) (Policy, error) {
 
 // policyReader checks a file's words, and collects what is wrong.
 type policyReader struct {
-	root  *ast.File
-	roles []string
-	wrong []error
+	root   *ast.File
+	roles  []string
+	people []Human
+	wrong  []error
 }
 
 // place is where in the file something stands: keys and indexes.
@@ -95,6 +96,8 @@ func (r *policyReader) policy(f policyFile) Policy {
 	if len(f.Roles) == 0 {
 		r.fail(nil, "begin with roles: {admin: {members: [slack/U012ABC], allow: [{verbs: all, scope: all}]}}", "there are no roles, so nobody could do anything")
 	}
+	p.People = r.humans(f.People)
+	r.people = p.People
 	for _, name := range r.roles {
 		p.Roles = append(p.Roles, r.role(name, f.Roles[name]))
 	}
@@ -128,11 +131,10 @@ func (r *policyReader) channels(p *Policy, cluster string, channels list) {
 		r.fail(place{"channels"}, "use lower-case letters, digits and -", "a cluster can't be called %s", clip(cluster))
 	}
 	for i, s := range channels {
-		m, ok := parseMember(s)
-		where := provision.Conversation{Platform: m.Platform, Channel: m.ID}
+		where, wrong := channelOf(s)
 		switch other, twice := p.Channels[where]; {
-		case !ok || m.ID == "":
-			r.fail(at.at(i), "write PLATFORM/ID like slack/C012ABC", "%s is no channel", clip(s))
+		case wrong != nil:
+			r.fail(at.at(i), wrong.Hint, "%s", wrong.Say)
 		case twice:
 			r.fail(at.at(i), "", "%s is about %s already", clip(s), other)
 		default:
@@ -151,7 +153,7 @@ var (
 
 func (r *policyReader) role(name string, f roleFile) Role {
 	at := place{"roles", name}
-	role := Role{Name: name, Groups: f.Groups}
+	role := Role{Name: name}
 	if !roleRE.MatchString(name) {
 		r.fail(place{"roles"}, "use lower-case letters, digits, - and _", "a role can't be called %s", clip(name))
 		at = place{"roles"}
@@ -160,16 +162,14 @@ func (r *policyReader) role(name string, f roleFile) Role {
 		r.fail(at, "list members or groups, or members: everyone", "nobody has the role %s", name)
 	}
 	for i, s := range f.Members {
-		m, ok := parseMember(s)
-		if !ok {
-			r.fail(at.at("members", i), "write PLATFORM/ID like slack/U012ABC, slack/* or everyone", "%s is nobody", clip(s))
-		}
-		role.People = append(role.People, m)
+		role.People = append(role.People, r.member(at.at("members", i), s)...)
 	}
-	for i, g := range f.Groups {
-		if !groupRE.MatchString(g) {
-			r.fail(at.at("groups", i), "write PLATFORM:ID like discord:175928847299117063", "%s is no group", clip(g))
+	for i, s := range f.Groups {
+		g, ok := groupOf(s)
+		if !ok {
+			r.fail(at.at("groups", i), "write PLATFORM:ID like discord:175928847299117063", "%s is no group", clip(s))
 		}
+		role.Groups = append(role.Groups, g)
 	}
 	if len(f.Allow) == 0 {
 		r.fail(at, "add allow: [{verbs: read, scope: all}]", "the role %s allows nothing", name)
@@ -184,6 +184,59 @@ func (r *policyReader) role(name string, f roleFile) Role {
 		role.Allow = append(role.Allow, rule)
 	}
 	return role
+}
+
+// member is who a line of members means: an identity, or somebody of people by
+// their name.
+func (r *policyReader) member(at place, s string) []Member {
+	for _, h := range r.people {
+		if h.Name != s {
+			continue
+		}
+		var all []Member
+		for _, a := range h.As {
+			all = append(all, Member{a.Platform, a.ID})
+		}
+		return all
+	}
+	m, wrong := identity(s)
+	if wrong != nil {
+		r.fail(at, wrong.Hint, "%s", wrong.Say)
+	}
+	return []Member{m}
+}
+
+// humans are the people who have several identities. An identity is one
+// person's.
+func (r *policyReader) humans(f map[string]list) []Human {
+	var all []Human
+	whose := map[provision.Actor]string{}
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		at := place{"people", name}
+		if !roleRE.MatchString(name) {
+			r.fail(place{"people"}, "use lower-case letters, digits, - and _", "a person can't be called %s here", clip(name))
+			at = place{"people"}
+		}
+		h := Human{Name: name}
+		for i, s := range f[name] {
+			who, err := Identity(s)
+			other, taken := whose[who]
+			switch wrong, _ := errors.AsType[*FileError](err); {
+			case wrong != nil:
+				r.fail(at.at(i), wrong.Hint, "%s", wrong.Say)
+			case taken:
+				r.fail(at.at(i), "", "%s is %s already", who.Key(), other)
+			default:
+				whose[who] = name
+				h.As = append(h.As, who)
+			}
+		}
+		if len(h.As) == 0 && len(f[name]) == 0 {
+			r.fail(at, "list them, like [slack/U012ABC, web/alice]", "%s has no identity", name)
+		}
+		all = append(all, h)
+	}
+	return all
 }
 
 // PVE: a tag begins with a letter, digit or _, and goes on with + - . too.

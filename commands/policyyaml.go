@@ -15,6 +15,7 @@ import (
 type policyFile struct {
 	SoloAdmin bool                `yaml:"solo_admin"`
 	Roles     map[string]roleFile `yaml:"roles"`
+	People    map[string]list     `yaml:"people"`    // their identities
 	Approvals *[]approvalFile     `yaml:"approvals"` // nil: the defaults
 	Quotas    quotasFile          `yaml:"quotas"`
 	Channels  map[string]list     `yaml:"channels"` // by cluster
@@ -58,7 +59,7 @@ type limitsFile struct {
 
 // policyKeys are all keys of the file, for hints.
 var policyKeys = []string{
-	"solo_admin", "roles", "approvals", "quotas", "members", "groups", "allow", "verbs", "scope", "tags",
+	"solo_admin", "roles", "people", "approvals", "quotas", "members", "groups", "allow", "verbs", "scope", "tags",
 	"nodes", "clusters", "channels", "need", "of", "expires", "person", "total", "approval", "vms", "cores", "ram", "disk",
 }
 

@@ -18,7 +18,7 @@ type EventKind string
 const (
 	JobAccepted  EventKind = "job.accepted"  // always the first; carries Order, Plan and Claims
 	JobState     EventKind = "job.state"     // State; Text and Err say why; Order, with its new gate, when it waits again
-	GateVoted    EventKind = "gate.voted"    // By, Yes
+	GateVoted    EventKind = "gate.voted"    // By, Yes, As; Text is what it grants
 	StepStarted  EventKind = "step.started"  // written before the effect
 	StepProgress EventKind = "step.progress" // Fraction, Text; at most one in 2 s
 	StepLog      EventKind = "step.log"      // Text: lines of detail, "\n" between them
@@ -51,6 +51,7 @@ type Event struct {
 	Slot     string      `json:"slot,omitempty"`
 	By       *Actor      `json:"by,omitempty"`
 	Yes      bool        `json:"yes,omitempty"`
+	As       []string    `json:"as,omitempty"`
 	Order    *Order      `json:"order,omitempty"`
 	Plan     []StepState `json:"plan,omitempty"`
 	Claims   []Held      `json:"claims,omitempty"`

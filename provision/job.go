@@ -175,7 +175,7 @@ func (j *Job) Apply(e Event) error {
 		if e.By == nil {
 			return fmt.Errorf("job %d: vote without a voter", j.ID)
 		}
-		j.Votes = append(slices.Clip(j.Votes), Vote{Job: j.ID, By: *e.By, Yes: e.Yes, At: e.At})
+		j.Votes = append(slices.Clip(j.Votes), Vote{Job: j.ID, By: *e.By, Yes: e.Yes, At: e.At, As: e.As, Grants: e.Text})
 	case FactsSet:
 		if e.Facts != nil {
 			j.Facts.merge(*e.Facts)

@@ -1,9 +1,6 @@
 package provision
 
-import (
-	"encoding/json"
-	"time"
-)
+import "encoding/json"
 
 // Actor is who asked: platform and id, never a display name.
 type Actor struct {
@@ -71,17 +68,6 @@ const (
 	OnFailureUndo OnFailure = "undo"
 	OnFailureAsk  OnFailure = "ask"
 )
-
-// Gate is an approval that an order waits for.
-type Gate struct {
-	Need    int       `json:"need"`             // votes for it
-	Of      []string  `json:"of"`               // roles that may vote; none: only the asker, who confirms the order
-	Reason  string    `json:"reason"`           // the rule, for people
-	Digest  string    `json:"digest,omitempty"` // of the plan that was shown
-	Plan    *Plan     `json:"plan,omitempty"`   // that was shown
-	Expires time.Time `json:"expires"`
-	SoloOK  bool      `json:"solo_ok,omitempty"` // the asker's own vote counts
-}
 
 type orderJSON struct {
 	Key       string          `json:"key"`

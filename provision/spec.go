@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -88,9 +89,15 @@ var specs = map[string]func(json.RawMessage) (Spec, error){
 	"remind":   decodeSpec[Remind],
 }
 
-// kinds are the kinds of specs that this version knows; jobs of others are left
-// to a newer one.
-var kinds = slices.Sorted(maps.Keys(specs))
+// kinds are the kinds of specs that this version knows, as they are stored; jobs
+// of others are left to a newer one.
+var kinds = func() []string {
+	var all []string
+	for _, kind := range slices.Sorted(maps.Keys(specs)) {
+		all = append(all, kind, kind+form2)
+	}
+	return all
+}()
 
 // Unknown is a spec of a kind that this version does not know: another one,
 // which works on the same store, ordered it. It is kept as it is.
@@ -114,10 +121,12 @@ func storedSpec(data []byte) (Spec, error) {
 	if err := json.Unmarshal(data, &e); err != nil {
 		return nil, err
 	}
-	if _, known := specs[e.Kind]; !known && e.Kind != "" {
+	plain := strings.TrimSuffix(e.Kind, form2)
+	if _, known := specs[plain]; !known && plain != "" {
 		return Unknown{e.Kind, string(e.Spec)}, nil
 	}
-	return UnmarshalSpec(data)
+	e.Kind = plain
+	return e.open()
 }
 
 func decodeSpec[S Spec](raw json.RawMessage) (Spec, error) {
@@ -147,6 +156,10 @@ func UnmarshalSpec(data []byte) (Spec, error) {
 	if err := json.Unmarshal(data, &e); err != nil {
 		return nil, err
 	}
+	return e.open()
+}
+
+func (e specEnvelope) open() (Spec, error) {
 	decode, ok := specs[e.Kind]
 	if !ok {
 		return nil, fmt.Errorf("spec of unknown kind %q", e.Kind)

@@ -48,11 +48,13 @@ type Store interface {
 	// A final one also frees the job's slots at once.
 	Append(ctx context.Context, l *Lease, evs ...Event) (Signal, error)
 	// Vote records a vote at a waiting job's gate and, when it decides, moves
-	// the job: one no cancels it, Gate.Need times yes queue it. Who may vote
-	// (Gate.Of) was checked by the caller. The errors are *Error: Conflict for
-	// a late vote, a person's second one, or one on another plan (Digest);
-	// Denied for the asker's own, unless Gate.SoloOK; NotFound for no such job
-	// or gate.
+	// the job: one no cancels it, and so many yes queue it that each of the
+	// gate's requirements is met. Who may vote (Gate.Of), and As, was checked
+	// by the caller. The errors are *Error: Conflict for a late vote, a
+	// person's second one, one on another plan (Digest), or a yes to what is
+	// decided already while others are waited for; Denied for the asker's own,
+	// unless Gate.SoloOK; NotFound for no such job or gate. A person is whoever
+	// Vote.Is says.
 	Vote(ctx context.Context, v Vote) (Job, error)
 	// Resolve decides what becomes of a parked job; a failed one can only be
 	// retried. *Error of kind Conflict when it is in another state by now, or
@@ -179,6 +181,13 @@ type Vote struct {
 	Yes    bool      `json:"yes"`
 	Digest string    `json:"digest,omitempty"` // of the plan that was shown; must equal the gate's
 	At     time.Time `json:"at"`
+	// As are the voter's roles among those of the gate, where it has several
+	// requirements: the vote counts in all that they are in.
+	As []string `json:"as,omitempty"`
+	// Grants says what a yes gives away, "" when nobody counts it.
+	Grants string `json:"grants,omitempty"`
+	// Also are the voter's other identities: one person has one vote.
+	Also []Actor `json:"-"`
 }
 
 // Resolution is a person's decision about a parked or failed job.

@@ -36,17 +36,12 @@ func (s *Store) Vote(ctx context.Context, v provision.Vote) (provision.Job, erro
 		if err := mayVote(&r.job, v, t.now); err != nil {
 			return nil, err
 		}
-		evs := []provision.Event{{Kind: provision.GateVoted, By: &v.By, Yes: v.Yes}}
-		yes := 1 // this one
-		for _, earlier := range r.job.Votes {
-			if earlier.Yes {
-				yes++
-			}
-		}
+		evs := []provision.Event{{Kind: provision.GateVoted, By: &v.By, Yes: v.Yes, As: v.As, Text: v.Grants}}
+		with := provision.Job{Order: r.job.Order, Votes: append(slices.Clip(r.job.Votes), v)}
 		switch {
 		case !v.Yes:
 			evs = append(evs, cancelled(&v.By, "rejected by "+v.By.String()))
-		case yes >= r.job.Order.Gate.Need:
+		case len(with.Missing()) == 0:
 			evs = append(evs, provision.Event{Kind: provision.JobState, State: provision.StateQueued, By: &v.By,
 				Text: "approved by " + v.By.String()})
 		}
@@ -66,10 +61,12 @@ func mayVote(j *provision.Job, v provision.Vote, now time.Time) error {
 		return provision.Errorf(provision.Conflict, "that came too late: the approval of job %d has expired", j.ID)
 	case v.Digest != gate.Digest:
 		return provision.Errorf(provision.Conflict, "the plan of job %d is another one by now than the one that was shown", j.ID)
-	case v.By.Same(j.Order.By) && !gate.SoloOK:
+	case v.Is(j.Order.By) && !gate.SoloOK:
 		return provision.Errorf(provision.Denied, "somebody else has to approve job %d: who asks for it can't", j.ID)
-	case slices.ContainsFunc(j.Votes, func(w provision.Vote) bool { return w.By.Same(v.By) }):
+	case slices.ContainsFunc(j.Votes, v.Same):
 		return provision.Errorf(provision.Conflict, "you have voted on job %d already", j.ID)
+	case j.Idle(v):
+		return provision.Errorf(provision.Conflict, "job %d does not need your vote: it waits for %s", j.ID, provision.Waits(j.Missing()))
 	}
 	return nil
 }

@@ -99,6 +99,9 @@ func (t *txn) save(ctx context.Context, r *row) error {
 // encode is r's job as it is stored.
 func (r *row) encode() (snapshot, cancelBy string, err error) {
 	j := r.job
+	if j.Order, err = j.Order.Stored(); err != nil {
+		return "", "", err
+	}
 	if j.CancelAsked != nil {
 		by, err := json.Marshal(j.CancelAsked)
 		if err != nil {

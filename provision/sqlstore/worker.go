@@ -57,13 +57,17 @@ func (t *txn) submit(ctx context.Context, id provision.JobID, o provision.Order,
 	if o.Gate != nil {
 		state = provision.StateWaiting
 	}
+	stored, err := o.Stored()
+	if err != nil {
+		return provision.Job{}, err
+	}
 	if _, err := t.exec(ctx, `INSERT INTO jobs (id, order_key, cluster, kind, state, platform, actor, vmid, snapshot, seq, created, updated)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, 0, '', 0, $8, $8)`,
-		id, o.Key, o.Cluster, o.Spec.Kind(), state, o.By.Platform, o.By.ID, micros(t.now)); err != nil {
+		id, o.Key, o.Cluster, stored.Spec.Kind(), state, o.By.Platform, o.By.ID, micros(t.now)); err != nil {
 		return provision.Job{}, err
 	}
 	r := &row{job: provision.Job{ID: id}}
-	err := t.change(ctx, r, provision.Event{
+	err = t.change(ctx, r, provision.Event{
 		Kind: provision.JobAccepted, State: state, By: &o.By, Order: &o, Plan: plan, Claims: claims,
 	})
 	return r.job, err

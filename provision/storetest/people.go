@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -82,6 +83,77 @@ func testVoteRefused(e *env) {
 	e.must(err)
 	refused(vote(id, carol, false), provision.Conflict)
 	e.inState(id, provision.StateQueued)
+}
+
+// Where several groups have to agree, none decides for another.
+func testVoteOfSeveral(e *env) {
+	several := func(key string) provision.JobID {
+		o := e.gated(key, 0)
+		g := provision.NewGate(provision.Quorum{Need: 1, Of: []string{"ops"}}, provision.Quorum{Need: 2, Of: []string{"sec"}})
+		g.Digest, g.Expires = o.Gate.Digest, o.Gate.Expires
+		o.Gate = &g
+		return e.submit(o).ID
+	}
+	yes := func(id provision.JobID, by string, as ...string) error {
+		v := vote(id, provision.Actor{Platform: "slack", ID: by}, true)
+		v.As, v.Grants = as, "as "+by
+		_, err := e.s.Vote(e.ctx, v)
+		return err
+	}
+	id := several("a")
+	e.must(yes(id, "V1", "ops"))
+	e.kind(yes(id, "V2", "ops"), provision.Conflict) // ops have decided
+	e.kind(yes(id, "V3"), provision.Conflict)        // neither
+	e.must(yes(id, "V4", "sec"))
+	j := e.inState(id, provision.StateWaiting)
+	if missing := j.Missing(); len(missing) != 1 || missing[0].Yes != 1 || provision.Waits(missing) != "an approval by sec" {
+		e.Errorf("missing is %+v", missing)
+	}
+	e.must(yes(id, "V5", "ops", "sec"))
+	j = e.inState(id, provision.StateQueued)
+	if len(j.Votes) != 3 || j.Votes[2].Grants != "as V5" || j.Order.Spec.Kind() != "install" {
+		e.Errorf("the job is %+v", j)
+	}
+
+	// Whoever is in both groups is one of each. One no is enough.
+	id = several("b")
+	e.must(yes(id, "V1", "ops", "sec"))
+	e.must(yes(id, "V2", "sec"))
+	e.inState(id, provision.StateQueued)
+	id = several("c")
+	no := vote(id, bob, false)
+	no.As = []string{"sec"}
+	_, err := e.s.Vote(e.ctx, no)
+	e.must(err)
+	e.inState(id, provision.StateCancelled)
+
+	// Who knows only the kinds of one group does not get it.
+	if _, err := e.s.Claim(e.ctx, "w", provision.Wanted{Cluster: "main", Kinds: []string{"install"}}); !errors.Is(err, provision.ErrNothing) {
+		e.Errorf("a bot that knows one group only gets the job: %v", err)
+	}
+	if l := e.claim("w"); len(l.Job.Order.Gate.Each) != 2 {
+		e.Errorf("the gate of the job is %+v", l.Job.Order.Gate)
+	}
+}
+
+// Several identities of a person have one vote, and none on what they asked
+// for themselves.
+func testVoteOfOnePerson(e *env) {
+	page := provision.Actor{Platform: "web", ID: "bob"}
+	id := e.submit(e.gated("a", 2)).ID
+	_, err := e.s.Vote(e.ctx, vote(id, bob, true))
+	e.must(err)
+	again := vote(id, page, true)
+	again.Also = []provision.Actor{bob}
+	_, err = e.s.Vote(e.ctx, again)
+	e.kind(err, provision.Conflict)
+	own := vote(id, page, true)
+	own.Also = []provision.Actor{alice}
+	_, err = e.s.Vote(e.ctx, own)
+	e.kind(err, provision.Denied)
+	if j := e.inState(id, provision.StateWaiting); len(j.Votes) != 1 {
+		e.Errorf("the votes are %+v", j.Votes)
+	}
 }
 
 func testVoteAtOnce(e *env) {

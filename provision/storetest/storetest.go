@@ -65,6 +65,8 @@ func Cases() []Case {
 		{"vote", testVote},
 		{"vote refused", testVoteRefused},
 		{"vote at once", testVoteAtOnce},
+		{"vote of several groups", testVoteOfSeveral},
+		{"vote of one person", testVoteOfOnePerson},
 		{"cancel", testCancel},
 		{"cancel asked", testCancelAsked},
 		{"resolve", testResolve},

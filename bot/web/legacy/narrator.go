@@ -119,13 +119,7 @@ func (n *narrator) gate() {
 }
 
 // approval is what a gate waits for.
-func approval(g provision.Gate) string {
-	what := "an approval"
-	if g.Need > 1 {
-		what = fmt.Sprintf("%d approvals", g.Need)
-	}
-	return fmt.Sprintf("%s by %s: %s", what, strings.Join(g.Of, " or "), g.Reason)
-}
+func approval(g provision.Gate) string { return g.String() + ": " + g.Reason }
 
 func (n *narrator) state(ev provision.Event) (over bool) {
 	switch ev.State {

@@ -3,9 +3,9 @@ package v1
 import (
 	"net/http"
 	"regexp"
-	"strings"
 	"time"
 
+	"pvebot/commands"
 	"pvebot/provision"
 )
 
@@ -132,11 +132,11 @@ func (a *API) audit(w http.ResponseWriter, r *http.Request, by provision.Actor) 
 		f.Limit = 100
 	}
 	if who := r.URL.Query().Get("by"); who != "" {
-		platform, id, ok := strings.Cut(who, "/")
-		if !ok {
-			return provision.Errorf(provision.Invalid, "by is %.40q: PLATFORM/ID, like slack/U012ABC", who)
+		someone, err := commands.Identity(who)
+		if err != nil {
+			return provision.Errorf(provision.Invalid, "by: %v", err)
 		}
-		f.By = &provision.Actor{Platform: platform, ID: id}
+		f.By = &someone
 	}
 	// Who may look at their own only, is shown that.
 	if no := a.Clerk.MaySee(by, "audit", &provision.VM{}); no != nil {
