@@ -21,7 +21,7 @@ import (
 )
 
 // row is what a package may import of ours. Imports run one way, from cmd/bot
-// down to cluster, alloc and sh.
+// down to cluster, alloc and sh; cluster/textfile is below all of them.
 type row struct {
 	uses  []string // all of its files
 	tests []string // its tests, on top of uses and of the package itself
@@ -32,7 +32,8 @@ var rows = map[string]row{
 	"alloc": {},
 	"sh":    {tests: []string{"cluster/pvesim/simguest"}},
 
-	"cluster":                     {tests: []string{"cluster/internal/sshtest", "cluster/pvesim", "cluster/runnertest", "cluster/taskstest"}},
+	"cluster":                     {uses: []string{"cluster/textfile"}, tests: []string{"cluster/internal/sshtest", "cluster/pvesim", "cluster/runnertest", "cluster/taskstest"}},
+	"cluster/textfile":            {},
 	"cluster/internal/sshtest":    {},
 	"cluster/runnertest":          {uses: []string{"cluster"}},
 	"cluster/taskstest":           {uses: []string{"cluster"}},
@@ -43,10 +44,10 @@ var rows = map[string]row{
 	"cluster/pvesim/simtest":      {},
 
 	"provision": {
-		uses:  []string{"cluster", "alloc", "sh", "provision/image", "provision/guest"},
+		uses:  []string{"cluster", "cluster/textfile", "alloc", "sh", "provision/image", "provision/guest"},
 		tests: []string{"cluster/pvesim", "cluster/pvesim/simguest", "cluster/pvesim/simtest", "provision/pinned", "provision/sqlstore", "provision/sqlstore/pgtest", "provision/storetest"},
 	},
-	"provision/image":           {uses: []string{"cluster", "sh"}, tests: []string{"cluster/pvesim"}},
+	"provision/image":           {uses: []string{"cluster", "cluster/textfile", "sh"}, tests: []string{"cluster/pvesim"}},
 	"provision/guest":           {uses: []string{"cluster", "sh"}, tests: []string{"cluster/pvesim", "cluster/pvesim/simguest"}},
 	"provision/sqlstore":        {uses: []string{"provision", "cluster"}, tests: []string{"provision/pinned", "provision/sqlstore/pgtest", "provision/storetest"}},
 	"provision/sqlstore/pgtest": {},
@@ -54,7 +55,7 @@ var rows = map[string]row{
 	"provision/pinned":          {},
 	"provision/storetest":       {uses: []string{"provision", "cluster"}},
 
-	"commands": {uses: []string{"provision"}},
+	"commands": {uses: []string{"cluster/textfile", "provision"}},
 
 	"bot":            {uses: []string{"commands", "provision", "cluster"}, tests: []string{"bot/bottest", "provision/pinned", "provision/sqlstore"}},
 	"bot/traces":     {uses: []string{"provision", "cluster"}, tests: []string{"provision/sqlstore"}},
@@ -92,7 +93,7 @@ var rows = map[string]row{
 	"cmd/bot/torture": {uses: []string{"bot", "cluster/pvesim", "provision"}},
 	"cmd/bot": {uses: []string{
 		"alloc", "bot", "bot/console", "bot/discord", "bot/discord/discordfake", "bot/door", "bot/metrics", "bot/slack", "bot/slack/slackfake", "bot/traces",
-		"bot/web", "bot/web/access", "bot/web/legacy", "bot/web/orders", "bot/web/v1", "cluster", "cluster/pvesim", "cluster/pvesim/simguest",
+		"bot/web", "bot/web/access", "bot/web/legacy", "bot/web/orders", "bot/web/v1", "cluster", "cluster/pvesim", "cluster/pvesim/simguest", "cluster/textfile",
 		"commands", "provision", "provision/doctor", "provision/guest", "provision/image", "provision/sqlstore", "sh",
 	}, tests: []string{"bot/bottest", "cluster/pvesim/simtest", "cmd/bot/torture", "provision/pinned", "provision/sqlstore/pgtest"}},
 }

@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
+
+	"pvebot/cluster/textfile"
 )
 
 // HostKeyError says that a machine could not prove to be the one it should
@@ -181,19 +183,32 @@ func replaceFile(path string, data []byte) error {
 // LoadSigners reads a private key in OpenSSH or PEM format. It has to be one
 // without a passphrase, since a bot starts alone.
 func LoadSigners(keyFile string) ([]ssh.Signer, error) {
-	pem, err := os.ReadFile(keyFile)
+	text, err := textfile.Read(keyFile)
 	if err != nil {
 		return nil, fmt.Errorf("SSH key: %w", err)
 	}
-	signer, err := ssh.ParsePrivateKey(pem)
-	var locked *ssh.PassphraseMissingError
-	if errors.As(err, &locked) {
-		return nil, fmt.Errorf("SSH key %s has a passphrase; give the bot a key of its own without one: %w", keyFile, err)
-	}
+	signer, err := ssh.ParsePrivateKey(text)
 	if err != nil {
-		return nil, fmt.Errorf("SSH key %s: %w", keyFile, err)
+		return nil, fmt.Errorf("SSH key %w", notPrivate(keyFile, text, err))
 	}
 	return []ssh.Signer{signer}, nil
+}
+
+// notPrivate says what a file is that was given as a private key.
+func notPrivate(keyFile string, text []byte, err error) error {
+	wrong := &textfile.Error{File: keyFile, Say: "this is no private key in OpenSSH or PEM format", Err: err}
+	public, _, _, _, notPublic := ssh.ParseAuthorizedKey(text)
+	switch _, locked := errors.AsType[*ssh.PassphraseMissingError](err); {
+	case locked:
+		wrong.Say, wrong.Try = "it has a passphrase", "give the bot a key of its own without one"
+	case bytes.HasPrefix(text, []byte("PuTTY-User-Key-File")):
+		wrong.Say, wrong.Try = "this is a key of PuTTY", "turn it into OpenSSH's form: puttygen "+keyFile+" -O private-openssh -o NEW"
+	case notPublic == nil:
+		wrong.Say, wrong.Try = "this is a public key ("+public.Type()+")", "name the private half, mostly the file without .pub"
+	case bytes.Contains(text, []byte("PRIVATE KEY-----")):
+		wrong.Say, wrong.Try = "this private key is damaged: "+err.Error(), "copy it again, all lines of it"
+	}
+	return wrong
 }
 
 // withPort adds SSH's port to an address that has none.

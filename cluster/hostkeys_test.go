@@ -144,6 +144,26 @@ func TestLoadSigners(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "passphrase") {
 		t.Errorf("with a passphrase: %v", err)
 	}
+	block, err := ssh.MarshalPrivateKey(private, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := pem.EncodeToMemory(block)
+	for text, want := range map[string]string{
+		string(ssh.MarshalAuthorizedKey(signers[0].PublicKey())): "this is a public key (ssh-ed25519); name the private half",
+		"PuTTY-User-Key-File-3: ssh-ed25519\n":                   "this is a key of PuTTY; turn it into OpenSSH's form",
+		string(whole[:len(whole)/2]):                             "this private key is damaged",
+		strings.Replace(string(whole), "b3Bl", "", 1):            "this private key is damaged",
+		"": "no private key",
+	} {
+		file := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cluster.LoadSigners(file); err == nil || !strings.Contains(err.Error(), file+": ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.30q: %v, and not %q", text, err, want)
+		}
+	}
 	if _, err = cluster.LoadSigners(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without a file: %v", err)
 	}

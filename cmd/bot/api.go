@@ -18,6 +18,7 @@ import (
 	"pvebot/bot/web/legacy"
 	"pvebot/bot/web/orders"
 	v1 "pvebot/bot/web/v1"
+	"pvebot/cluster/textfile"
 	"pvebot/provision"
 )
 
@@ -51,9 +52,17 @@ func (s webSettings) tls() (*tls.Config, error) {
 	if s.TLSCert == "" && s.TLSKey == "" {
 		return nil, nil
 	}
-	pair, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)
+	cert, err := textfile.Read(s.TLSCert)
 	if err != nil {
-		return nil, fmt.Errorf("TLS_CERT, TLS_KEY: %w", err)
+		return nil, fmt.Errorf("TLS_CERT: %w", err)
+	}
+	key, err := textfile.Read(s.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("TLS_KEY: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("TLS_CERT, TLS_KEY: %s, %s: %w", s.TLSCert, s.TLSKey, err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }

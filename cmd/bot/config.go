@@ -17,6 +17,7 @@ import (
 
 	"pvebot/alloc"
 	"pvebot/cluster"
+	"pvebot/cluster/textfile"
 	"pvebot/provision"
 )
 
@@ -109,7 +110,7 @@ func readVars(environ []string, dotenv string) (config, error) {
 	vars := env.ToMap(environ)
 	file, err := readDotenv(dotenv)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return config{}, fmt.Errorf("%s can't be read: %w", dotenv, err)
+		return config{}, fmt.Errorf("the settings can't be read: %w", err)
 	}
 	for name, value := range file {
 		if _, ok := vars[name]; !ok {
@@ -225,7 +226,7 @@ func (c *config) networks(def alloc.Pool) ([]provision.Network, error) {
 	if c.NetworksFile == "" {
 		return nil, nil
 	}
-	file, err := os.ReadFile(c.NetworksFile)
+	file, err := textfile.ReadUTF8(c.NetworksFile)
 	if err != nil {
 		return nil, fmt.Errorf("NETWORKS_FILE: %w", err)
 	}
@@ -270,12 +271,12 @@ func (c *config) settings() (provision.Settings, error) {
 		s.InitEnv["PVEBOT_ROOT_HASH"] = string(c.RootHash)
 	}
 	if c.AdminKeys != "" {
-		text, err := os.ReadFile(c.AdminKeys)
+		text, err := textfile.Read(c.AdminKeys)
 		if err != nil {
 			return s, fmt.Errorf("ADMIN_KEYS_FILE: %w", err)
 		}
-		for line := range strings.Lines(string(text)) {
-			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+		for _, line := range textfile.Lines(text) {
+			if line != "" && !strings.HasPrefix(line, "#") {
 				s.AdminKeys = append(s.AdminKeys, line)
 			}
 		}

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"fmt"
-	"os"
 	"strings"
+
+	"pvebot/cluster/textfile"
 )
 
 // readDotenv reads a file of settings: lines NAME=value, as systemd and Docker
@@ -13,15 +13,13 @@ import (
 // blank are understood. An error tells the line's number and none of its text:
 // there are secrets in the file, and errors go to the log.
 func readDotenv(path string) (map[string]string, error) {
-	text, err := os.ReadFile(path)
+	text, err := textfile.Read(path)
 	if err != nil {
 		return nil, err
 	}
 	vars := map[string]string{}
-	n := 0
-	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
-		n++
-		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+	for n, line := range textfile.Lines(text) {
+		if line == "" || line[0] == '#' {
 			continue
 		}
 		name, value, ok := strings.Cut(line, "=")
@@ -30,10 +28,10 @@ func readDotenv(path string) (map[string]string, error) {
 		}
 		name = strings.TrimSpace(name)
 		if !ok || name == "" || strings.ContainsAny(name, " \t'\":") {
-			return nil, fmt.Errorf("line %d is not NAME=value", n)
+			return nil, &textfile.Error{File: path, Line: n, Say: "this line is not NAME=value"}
 		}
 		if vars[name], ok = dotenvValue(value); !ok {
-			return nil, fmt.Errorf("line %d, %s: the value's quotes do not end where it does", n, name)
+			return nil, &textfile.Error{File: path, Line: n, Say: name + ": the value's quotes do not end where it does"}
 		}
 	}
 	return vars, nil

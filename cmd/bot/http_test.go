@@ -235,23 +235,26 @@ func TestWebSettings(t *testing.T) {
 	}
 }
 
-// With a certificate all is HTTPS, and bot health still finds its bot.
-func TestTLS(t *testing.T) {
-	lent := httptest.NewTLSServer(nil) // its certificate is for example.com and 127.0.0.1
-	defer lent.Close()
-	dir := t.TempDir()
-	key, err := x509.MarshalPKCS8PrivateKey(lent.TLS.Certificates[0].PrivateKey)
+// certificate is that of a server of httptest, for example.com and 127.0.0.1, and
+// its key.
+func certificate(t *testing.T, lent *httptest.Server) (cert, key string) {
+	t.Helper()
+	private, err := x509.MarshalPKCS8PrivateKey(lent.TLS.Certificates[0].PrivateKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings := []string{"TLS_CERT=" + dir + "/cert.pem", "TLS_KEY=" + dir + "/key.pem", "LOGIN_SECRET=" + strings.Repeat("s", 32)}
-	for file, b := range map[string]*pem.Block{
-		"cert.pem": {Type: "CERTIFICATE", Bytes: lent.Certificate().Raw}, "key.pem": {Type: "PRIVATE KEY", Bytes: key},
-	} {
-		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(b), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	text := func(kind string, bytes []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: bytes}))
 	}
+	return text("CERTIFICATE", lent.Certificate().Raw), text("PRIVATE KEY", private)
+}
+
+// With a certificate all is HTTPS, and bot health still finds its bot.
+func TestTLS(t *testing.T) {
+	lent := httptest.NewTLSServer(nil)
+	defer lent.Close()
+	cert, key := certificate(t, lent)
+	settings := []string{"TLS_CERT=" + scratch(t, cert), "TLS_KEY=" + scratch(t, key), "LOGIN_SECRET=" + strings.Repeat("s", 32)}
 	addr := strings.TrimPrefix(serveHTTP(t, settings...), "http://")
 	resp, err := lent.Client().Get("https://" + addr + "/api/health")
 	if err != nil {

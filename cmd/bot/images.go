@@ -3,11 +3,11 @@ package main
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
 	"pvebot/cluster"
+	"pvebot/cluster/textfile"
 	"pvebot/provision/image"
 )
 
@@ -16,11 +16,11 @@ import (
 func (c *config) catalogue() (*image.Catalogue, error) {
 	all := image.Default()
 	if c.ImagesFile != "" {
-		file, err := os.ReadFile(c.ImagesFile)
-		if err == nil {
-			all, err = all.Extend(file)
-		}
+		file, err := textfile.ReadUTF8(c.ImagesFile)
 		if err != nil {
+			return nil, fmt.Errorf("IMAGES_FILE: %w", err)
+		}
+		if all, err = all.Extend(file); err != nil {
 			return nil, fmt.Errorf("IMAGES_FILE: %s: %w", c.ImagesFile, err)
 		}
 	}

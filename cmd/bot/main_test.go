@@ -276,7 +276,7 @@ func TestImageSettings(t *testing.T) {
 		t.Errorf("%v, %v", groups, err)
 	}
 	for setting, want := range map[string]string{
-		"NETWORKS_FILE=/nowhere":   "NETWORKS_FILE: open /nowhere",
+		"NETWORKS_FILE=/nowhere":   "NETWORKS_FILE: /nowhere: there is no such file",
 		"NETWORKS_FILE=" + file:    "NETWORKS_FILE: " + file + ": ",
 		"IMAGES_FILE=/nowhere":     "IMAGES_FILE: /nowhere",
 		"IMAGE_MIRRORS=mirror.lan": `IMAGE_MIRRORS has "mirror.lan"`,

@@ -8,13 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"pvebot/bot/web"
 	"pvebot/bot/web/access"
+	"pvebot/cluster/textfile"
 	"pvebot/commands"
 	"pvebot/provision"
 )
@@ -192,7 +192,7 @@ func (c *config) policy() (commands.Policy, error) {
 	if c.PolicyFile == "" {
 		return commands.AdminsPolicy(c.Admins)
 	}
-	text, err := os.ReadFile(c.PolicyFile)
+	text, err := textfile.ReadUTF8(c.PolicyFile)
 	if err != nil {
 		return commands.Policy{}, fmt.Errorf("POLICY_FILE: %w", err)
 	}

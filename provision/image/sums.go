@@ -1,10 +1,10 @@
 package image
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"strings"
+
+	"pvebot/cluster/textfile"
 )
 
 // sumLength is how many hexadecimal digits a checksum has.
@@ -14,9 +14,11 @@ var sumLength = map[string]int{"sha256": 64, "sha512": 128}
 // SHA512SUMS or CHECKSUM: "<hex>  name" or "<hex> *name" (GNU coreutils), or
 // "SHA256 (name) = <hex>" (BSD). Lines of other algorithms are passed over.
 func Checksum(sums []byte, file, algorithm string) (string, error) {
-	lines := bufio.NewScanner(bytes.NewReader(sums))
-	for lines.Scan() {
-		line := strings.TrimSpace(lines.Text())
+	text, err := textfile.Decode(sums)
+	if err != nil {
+		return "", fmt.Errorf("the checksum file: %w", err)
+	}
+	for _, line := range textfile.Lines(text) {
 		if name, sum, ok := strings.Cut(line, ") = "); ok {
 			kind, name, ok := strings.Cut(name, " (")
 			if ok && strings.EqualFold(kind, algorithm) && name == file && isSum(sum, algorithm) {
