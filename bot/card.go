@@ -11,6 +11,7 @@ import (
 type Card struct {
 	Job     provision.JobID // 0: an answer, not a job's card
 	Seq     uint64          // of the job as shown
+	By      provision.Actor // who ordered the job
 	Title   string
 	Tone    Tone
 	Text    string // a paragraph; also the fallback for notifications

@@ -17,6 +17,7 @@ func Show(job provision.Job, now time.Time) Card {
 	c := Card{
 		Job:     job.ID,
 		Seq:     job.Seq,
+		By:      job.Order.By,
 		Title:   titleOf(job),
 		Steps:   cardSteps(job, now),
 		Fields:  jobFields(job),

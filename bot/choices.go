@@ -28,11 +28,34 @@ func (d *Desk) choices(ctx context.Context, in Inbound) []Choice {
 	}
 	known := d.knownOf(ctx, at)
 	known.Clusters, known.Jobs = d.sites.Names(), ids
+	known = at.seen(in, known)
 	var out []Choice
 	for _, c := range commands.Complete(in.Text, known) {
 		out = append(out, Choice(c))
 	}
 	return out
+}
+
+// seen is what of known the asker may see: completions show what verbs would
+// answer.
+func (c counter) seen(in Inbound, known commands.Known) commands.Known {
+	may := func(verb string) bool { return c.policy.Decide(c.clerk.question(c.asker(in), verb)).Allow }
+	if !may("list") {
+		known.VMs = nil
+	}
+	if !may("jobs") {
+		known.Jobs = nil
+	}
+	if !may("nodes") {
+		known.Nodes, known.Storages = nil, nil
+		if known.VMs == nil { // then there is nothing either that clusters are named for
+			known.Clusters = nil
+		}
+	}
+	if !may("images") {
+		known.Images = nil
+	}
+	return known
 }
 
 // knownOf is what a cluster has, as it says now, or said last.

@@ -34,10 +34,10 @@ func BenchmarkNews(b *testing.B) {
 			for range n {
 				r.post(acts[1].card(), "")
 			}
-			last := r.since(0, "").version - 1
+			last := r.since(0, sight{jobs: true}).version - 1
 			b.ReportAllocs()
 			for b.Loop() {
-				if got := r.since(last, "web/local"); len(got.updates) != 1 {
+				if got := r.since(last, sight{key: "web/local", jobs: true}); len(got.updates) != 1 {
 					b.Fatal(len(got.updates))
 				}
 			}
@@ -98,18 +98,6 @@ func BenchmarkBurst(b *testing.B) {
 		}
 	}
 	close(next)
-}
-
-// BenchmarkFrame is an event on its way to many watchers.
-func BenchmarkFrame(b *testing.B) {
-	var f frames
-	ev := provision.Event{Pos: 9, Job: 1, Seq: 7, Kind: provision.StepLog, Text: "transferred 1.4 GiB of 3.5 GiB (40.00%)"}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := f.of(ev); err != nil {
-			b.Fatal(err)
-		}
-	}
 }
 
 // discard is a recorder that keeps nothing.

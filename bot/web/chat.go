@@ -38,9 +38,14 @@ func (w *Web) servePage(rw http.ResponseWriter, r *http.Request) {
 	who := actorOf(r)
 	v := pageView{Who: who.String(), Version: w.cfg.Version, Now: millis(w.cfg.Clock.Now()), Clusters: w.cfg.Sites.Names()}
 	var shown map[string]template.HTML
-	v.Messages, shown, v.Cursor = w.room.snapshot(who.Key())
+	viewer := w.sightOf(r)
+	v.Messages, shown, v.Cursor = w.room.snapshot(viewer)
 	for _, p := range w.panels() {
 		html, ok := shown[p.Key()]
+		if no := viewer.blind[p.Key()]; no != nil {
+			p.Loading = false
+			p.Err, _ = provision.Explain(no)
+		}
 		if !ok {
 			html = render("panel", p)
 		}
@@ -56,9 +61,8 @@ func (w *Web) servePage(rw http.ResponseWriter, r *http.Request) {
 func (w *Web) serveChat(rw http.ResponseWriter, r *http.Request) {
 	ctx, cancel := w.living(r)
 	defer cancel()
-	viewer := actorOf(r).Key()
-	cursor, _ := cursorOf(r)
-	after := w.room.resume(cursor)
+	viewer := w.sightOf(r)
+	after := w.room.resume(cursorOf(r))
 	s, err := openStream(rw)
 	if err != nil {
 		return
@@ -90,7 +94,7 @@ func (w *Web) serveChat(rw http.ResponseWriter, r *http.Request) {
 }
 
 func (w *Web) serveThread(rw http.ResponseWriter, r *http.Request) {
-	html, ok := w.room.thread(r.PathValue("id"), actorOf(r).Key())
+	html, ok := w.room.thread(r.PathValue("id"), w.sightOf(r))
 	if !ok {
 		w.refuse(rw, r, provision.Errorf(provision.NotFound, "this thread is not there any more"))
 		return
@@ -98,11 +102,28 @@ func (w *Web) serveThread(rw http.ResponseWriter, r *http.Request) {
 	writeHTML(rw, http.StatusOK, []byte(html))
 }
 
+// jobOf is the job that the path names, if it is the sender's or they may see
+// all.
+func (w *Web) jobOf(r *http.Request) (provision.Job, error) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil || id < 1 {
+		return provision.Job{}, provision.Errorf(provision.Invalid, "%q is no job's number", clean(40, r.PathValue("id")))
+	}
+	who := actorOf(r)
+	no := w.maySee(who, "jobs", "")
+	job, err := w.cfg.Store.Job(r.Context(), provision.JobID(id))
+	if no != nil && (err != nil || !job.Order.By.Same(who)) {
+		return provision.Job{}, no
+	}
+	return job, err
+}
+
 // serveCard shows the card of a job whose message is not on the page: it was
 // ordered elsewhere, or long ago.
 func (w *Web) serveCard(rw http.ResponseWriter, r *http.Request) {
-	job, ok := w.jobOf(r.Context(), rw, r)
-	if !ok {
+	job, err := w.jobOf(r)
+	if err != nil {
+		w.refuse(rw, r, err)
 		return
 	}
 	now := w.cfg.Clock.Now()

@@ -34,7 +34,7 @@ var (
 func text(fragment string) string { return html.UnescapeString(tags.ReplaceAllString(fragment, " ")) }
 
 func (s screen) cards(viewer string) []string {
-	all, _, _ := s.w.room.snapshot(viewer)
+	all, _, _ := s.w.room.snapshot(sight{key: viewer, jobs: true})
 	var cards []string
 	for _, m := range all {
 		if strings.Contains(string(m), `class="message bot`) {
@@ -49,7 +49,7 @@ func (s screen) Messages(provision.Conversation) []bottest.Message {
 	for _, c := range s.cards("nobody") {
 		m := bottest.Message{Text: text(c)}
 		id := regexp.MustCompile(`id="(m[0-9a-f]+)"`).FindStringSubmatch(c)[1]
-		thread, _ := s.w.room.thread(id, "nobody")
+		thread, _ := s.w.room.thread(id, sight{jobs: true})
 		for _, l := range regexp.MustCompile(`(?s)<p class="line [^>]*>(.*?)</p>`).FindAllStringSubmatch(string(thread), -1) {
 			m.Thread = append(m.Thread, text(l[1]))
 		}

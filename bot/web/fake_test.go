@@ -21,13 +21,17 @@ type memory struct {
 	mu      sync.Mutex
 	events  []provision.Event
 	jobs    map[provision.JobID]*provision.Job
-	pruned  provision.Position // Follow after an older one fails
-	broken  error
-	changed chan struct{}
+	inbox   map[string]provision.Inbox // what was not handled
+	handled map[string]bool
+	// forgetful: Accept takes another's interaction for the one that is asked for.
+	forgetful bool
+	pruned    provision.Position // Follow after an older one fails
+	broken    error
+	changed   chan struct{}
 }
 
 func newMemory() *memory {
-	return &memory{jobs: map[provision.JobID]*provision.Job{}, changed: make(chan struct{})}
+	return &memory{jobs: map[provision.JobID]*provision.Job{}, inbox: map[string]provision.Inbox{}, handled: map[string]bool{}, changed: make(chan struct{})}
 }
 
 // append folds an event into its job and returns the job.
@@ -115,13 +119,9 @@ func (m *memory) Follow(ctx context.Context, after provision.Position) iter.Seq2
 	return func(yield func(provision.Event, error) bool) {
 		for {
 			m.mu.Lock()
-			pruned, changed := after < m.pruned, m.changed
+			changed := m.changed
 			news := slices.Clone(m.events[min(int(after), len(m.events)):])
 			m.mu.Unlock()
-			if pruned {
-				yield(provision.Event{}, provision.ErrPruned)
-				return
-			}
 			for _, ev := range news {
 				if !yield(ev, nil) {
 					return
@@ -136,6 +136,40 @@ func (m *memory) Follow(ctx context.Context, after provision.Position) iter.Seq2
 			}
 		}
 	}
+}
+
+func (m *memory) Accept(_ context.Context, in provision.Inbox) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	id := in.Platform + "/" + in.ID
+	if _, known := m.inbox[id]; known || m.handled[id] || m.broken != nil {
+		return false, m.broken
+	}
+	if m.forgetful {
+		in.Data = []byte(`{"by":"another","until":"2100-01-01T00:00:00Z"}`)
+	}
+	m.inbox[id] = in
+	return true, nil
+}
+
+func (m *memory) Handled(_ context.Context, platform, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.inbox, platform+"/"+id)
+	m.handled[platform+"/"+id] = true
+	return m.broken
+}
+
+func (m *memory) Unhandled(_ context.Context, platform string) ([]provision.Inbox, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []provision.Inbox
+	for _, in := range m.inbox {
+		if in.Platform == platform {
+			all = append(all, in)
+		}
+	}
+	return all, m.broken
 }
 
 // still is an Inventory that never changes.

@@ -29,7 +29,7 @@ func FuzzPost(f *testing.F) {
 		return bot.Ack{}
 	}})
 	f.Fuzz(func(t *testing.T, door uint8, kind, body string) {
-		r := httptest.NewRequest("POST", "http://localhost/chat/"+[]string{"command", "click", "submit"}[door%3], strings.NewReader(body))
+		r := request("POST", "http://localhost/chat/"+[]string{"command", "click", "submit"}[door%3], strings.NewReader(body))
 		r.Header.Set("Content-Type", kind)
 		rec := httptest.NewRecorder()
 		w.ServeHTTP(rec, r)

@@ -26,47 +26,60 @@ const maxBody = 64 << 10
 // no inline style, no frame around it.
 const policy = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 
-// routes maps paths to handlers. Those without "open" need a login.
-func (w *Web) routes() http.Handler {
-	mux := http.NewServeMux()
-	open := func(pattern string, h http.HandlerFunc) { mux.HandleFunc(pattern, h) }
-	only := func(pattern string, h http.HandlerFunc) { mux.Handle(pattern, w.login.need(w, h)) }
+// route is a path of the page.
+type route struct {
+	pattern string
+	open    bool // needs no login
+	do      http.HandlerFunc
+}
 
-	open("GET /healthz", w.serveHealth)
-	open("GET /readyz", w.serveReady)
+// routes are the paths of the page, which its gate stands before.
+func (w *Web) routes() []route {
+	return []route{
+		{"GET /assets/{name}", true, serveAsset},
+		{"GET /login", true, w.serveLogin},
+		{"POST /login", true, w.takeLogin},
+
+		{"GET /{$}", false, w.servePage},
+		{"GET /chat/events", false, w.serveChat},
+		{"GET /chat/complete", false, w.serveCompletions},
+		{"GET /chat/messages/{id}/thread", false, w.serveThread},
+		{"GET /chat/jobs/{id}", false, w.serveCard},
+		{"POST /chat/command", false, w.takeCommand},
+		{"POST /chat/click", false, w.takeClick},
+		{"POST /chat/submit", false, w.takeForm},
+	}
+}
+
+// page is what people and probes come to. Probes come from anywhere: how the
+// bot is says nothing of who works with it.
+func (w *Web) page() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", w.serveHealth)
+	mux.HandleFunc("GET /readyz", w.serveReady)
 	if w.cfg.Metrics != nil {
 		mux.Handle("GET /metrics", w.cfg.Metrics)
 	}
 	if w.cfg.Bare {
 		return mux
 	}
-	open("GET /assets/{name}", serveAsset)
-	open("GET /login", w.serveLogin)
-	open("POST /login", w.takeLogin)
-
-	only("GET /{$}", w.servePage)
-	only("GET /chat/events", w.serveChat)
-	only("GET /chat/complete", w.serveCompletions)
-	only("GET /chat/messages/{id}/thread", w.serveThread)
-	only("GET /chat/jobs/{id}", w.serveCard)
-	only("POST /chat/command", w.takeCommand)
-	only("POST /chat/click", w.takeClick)
-	only("POST /chat/submit", w.takeForm)
-
-	only("GET /events", w.serveFirehose)
-	only("GET /jobs", w.serveJobs)
-	only("GET /jobs/{id}", w.serveJob)
-	only("GET /jobs/{id}/events", w.serveJobEvents)
-	only("GET /vms", w.serveVMs)
-	only("GET /nodes", w.serveNodes)
+	guarded := http.NewServeMux()
+	for _, r := range w.routes() {
+		if r.open {
+			guarded.HandleFunc(r.pattern, r.do)
+		} else {
+			guarded.Handle(r.pattern, w.login.need(w, r.do))
+		}
+	}
+	mux.Handle("/", w.gate.Admit(guarded, func(rw http.ResponseWriter, r *http.Request, _ int, err error) { w.refuse(rw, r, err) }))
 	return mux
 }
 
-// front parts the page, which is guarded here, from the API and the hooks,
-// which guard themselves.
+// front parts the page, which is guarded here, from the API, which guards
+// itself by the same gate, and the hooks, whose callers sign what they send.
 func (w *Web) front() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", w.guard(w.routes()))
+	mux.Handle("/", w.guard(w.page()))
 	for path, hook := range w.cfg.Hooks {
 		mux.Handle(path, hook)
 	}
@@ -90,7 +103,7 @@ func (w *Web) logged(next http.Handler) http.Handler {
 		rec := &recorder{ResponseWriter: rw}
 		next.ServeHTTP(rec, r)
 		w.log.LogAttrs(r.Context(), slog.LevelDebug, "http", slog.String("method", r.Method), slog.String("path", r.URL.Path),
-			slog.Int("status", rec.status), slog.Duration("took", w.cfg.Clock.Now().Sub(began)), slog.String("peer", r.RemoteAddr))
+			slog.Int("status", rec.status), slog.Duration("took", w.cfg.Clock.Now().Sub(began)), slog.String("peer", w.gate.From(r)))
 	})
 }
 

@@ -17,10 +17,21 @@ import (
 	"pvebot/provision"
 )
 
+// request is one from this machine.
+func request(method, target string, body io.Reader) *http.Request {
+	return requestIn(context.Background(), method, target, body)
+}
+
+func requestIn(ctx context.Context, method, target string, body io.Reader) *http.Request {
+	r := httptest.NewRequestWithContext(ctx, method, target, body)
+	r.RemoteAddr = "127.0.0.1:4711"
+	return r
+}
+
 // get asks a page that does not run.
 func get(t testing.TB, w *Web, target string, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
-	r := httptest.NewRequest(http.MethodGet, "http://localhost"+target, nil)
+	r := request(http.MethodGet, "http://localhost"+target, nil)
 	for i := 0; i+1 < len(header); i += 2 {
 		if header[i] == "Host" {
 			r.Host = header[i+1]
@@ -34,7 +45,7 @@ func get(t testing.TB, w *Web, target string, header ...string) *httptest.Respon
 
 func TestHeaders(t *testing.T) {
 	w := New(Config{Store: newMemory(), Inventory: threeNodes, Version: "v9"})
-	for _, path := range []string{"/", "/jobs", "/nope", "/login", "/healthz", "/assets/page.js"} {
+	for _, path := range []string{"/", "/chat/jobs/1", "/nope", "/login", "/healthz", "/assets/page.js"} {
 		h := get(t, w, path).Header()
 		if got := h.Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'self';") || strings.Contains(got, "unsafe") {
 			t.Errorf("%s: policy %q", path, got)
@@ -78,11 +89,11 @@ func TestHosts(t *testing.T) {
 		"192.168.0.11:8080": 200, "[fd00::11]:8080": 200, "[::]": 421,
 		"evil.example": 421, "evil.example:8080": 421, "bot.example.org.evil.example": 421, "127.0.0.1.evil.example": 421, "": 421, "0.0.0.0": 421,
 	} {
-		if got := get(t, w, "/jobs", "Host", host).Code; got != want {
+		if got := get(t, w, "/", "Host", host).Code; got != want {
 			t.Errorf("Host %q: %d, want %d", host, got, want)
 		}
 	}
-	if got := get(t, New(Config{Store: newMemory(), Inventory: threeNodes, AllowHosts: []string{"*"}}), "/jobs", "Host", "any").Code; got != 200 {
+	if got := get(t, New(Config{Store: newMemory(), Inventory: threeNodes, AllowHosts: []string{"*"}}), "/", "Host", "any").Code; got != 200 {
 		t.Errorf("*: %d", got)
 	}
 }
@@ -150,15 +161,14 @@ func TestBadBodies(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]int{
-		"/jobs/0": 400, "/jobs/x": 400, "/jobs/9": 404, "/jobs/9/events": 404, "/jobs/-1/events": 400,
-		"/events?after=x": 400, "/events?after=-1": 400, "/events?after=": 400, "/chat/complete?text=" + long: 400,
-		"/chat/complete?text=%ff": 400, "/chat/messages/m1/thread": 404, "/nope": 404, "/jobs/99999999999999999999": 400,
+		"/chat/jobs/0": 400, "/chat/jobs/x": 400, "/chat/jobs/9": 404, "/chat/jobs/99999999999999999999": 400, "/chat/complete?text=" + long: 400,
+		"/chat/complete?text=%ff": 400, "/chat/messages/m1/thread": 404, "/nope": 404,
 	} {
 		if got := get(t, w.Web, path).Code; got != want {
 			t.Errorf("%s: %d, want %d", path, got, want)
 		}
 	}
-	for _, path := range []string{"/", "/jobs", "/events"} {
+	for _, path := range []string{"/", "/chat/jobs/1", "/chat/events"} {
 		if res := post(t, w.url+path, `{}`); res.StatusCode != http.StatusMethodNotAllowed && res.StatusCode != http.StatusNotFound {
 			t.Errorf("POST %s: %s", path, res.Status)
 		}
@@ -181,7 +191,7 @@ func TestTwice(t *testing.T) {
 	if len(ids) != 1 {
 		t.Errorf("one interaction has the ids %v", ids)
 	}
-	if all, _, _ := w.room.snapshot("web/local"); len(all) != 1 {
+	if all, _, _ := w.room.snapshot(sight{key: "web/local", jobs: true}); len(all) != 1 {
 		t.Errorf("the line is there %d times", len(all))
 	}
 }
@@ -205,7 +215,7 @@ func TestAckUpdate(t *testing.T) {
 
 func TestNobodyRuns(t *testing.T) {
 	w := New(Config{Store: newMemory(), Inventory: threeNodes})
-	r := httptest.NewRequest(http.MethodPost, "http://localhost/chat/command", strings.NewReader(commandBody("/vm list")))
+	r := request(http.MethodPost, "http://localhost/chat/command", strings.NewReader(commandBody("/vm list")))
 	r.Header.Set("Content-Type", "application/json")
 	rec := httptest.NewRecorder()
 	w.ServeHTTP(rec, r)
@@ -277,7 +287,7 @@ func TestLogin(t *testing.T) {
 	clock := &wound{now: time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}
 	w := New(Config{Store: newMemory(), Inventory: threeNodes, Secret: testSecret, Clock: clock})
 	alice := provision.Actor{Platform: "slack", ID: "U1", Name: "alice"}
-	for _, path := range []string{"/", "/jobs", "/jobs/1", "/vms", "/nodes", "/events", "/jobs/1/events", "/chat/events", "/chat/complete?text=x", "/chat/messages/m0000000000000a/thread"} {
+	for _, path := range []string{"/", "/chat/jobs/1", "/chat/events", "/chat/complete?text=x", "/chat/messages/m0000000000000a/thread"} {
 		if got := get(t, w, path).Code; got != http.StatusUnauthorized {
 			t.Errorf("%s without a login: %d", path, got)
 		}
@@ -293,7 +303,7 @@ func TestLogin(t *testing.T) {
 	}
 	take := func(link string) *httptest.ResponseRecorder {
 		u, _ := url.Parse(link)
-		r := httptest.NewRequest(http.MethodPost, "http://localhost/login", strings.NewReader(u.RawQuery))
+		r := request(http.MethodPost, "http://localhost/login", strings.NewReader(u.RawQuery))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		rec := httptest.NewRecorder()
 		w.ServeHTTP(rec, r)
@@ -324,28 +334,27 @@ func TestLogin(t *testing.T) {
 	}
 
 	stale := LoginLink("http://localhost", testSecret, alice, clock.now.Add(-2*linkLife))
-	early := LoginLink("http://localhost", testSecret, alice, clock.now.Add(-time.Minute)) // before the page began
 	foreign := LoginLink("http://localhost", []byte("another secret of the length"), alice, clock.now)
-	for name, link := range map[string]string{"stale": stale, "early": early, "foreign": foreign, "empty": "http://localhost/login"} {
+	for name, link := range map[string]string{"stale": stale, "foreign": foreign, "empty": "http://localhost/login"} {
 		if rec := take(link); rec.Code != http.StatusForbidden {
 			t.Errorf("a %s link: %d", name, rec.Code)
 		}
 	}
 	// A link is no session and a session no link.
 	ticket := u.Query().Get("ticket")
-	if rec := get(t, w, "/jobs", "Cookie", cookieName+"="+ticket); rec.Code != http.StatusUnauthorized {
+	if rec := get(t, w, "/", "Cookie", cookieName+"="+ticket); rec.Code != http.StatusUnauthorized {
 		t.Errorf("a link as session: %d", rec.Code)
 	}
 	if rec := take("http://localhost/login?ticket=" + url.QueryEscape(c.Value)); rec.Code != http.StatusForbidden {
 		t.Errorf("a session as link: %d", rec.Code)
 	}
 	for _, value := range []string{"", ".", "x.y", c.Value[1:], c.Value + "A", strings.Replace(c.Value, ".", "..", 1)} {
-		if rec := get(t, w, "/jobs", "Cookie", cookieName+"="+value); rec.Code != http.StatusUnauthorized {
+		if rec := get(t, w, "/", "Cookie", cookieName+"="+value); rec.Code != http.StatusUnauthorized {
 			t.Errorf("cookie %q: %d", value, rec.Code)
 		}
 	}
 	clock.now = clock.now.Add(sessionLife)
-	if rec := get(t, w, "/jobs", "Cookie", c.Name+"="+c.Value); rec.Code != http.StatusUnauthorized {
+	if rec := get(t, w, "/", "Cookie", c.Name+"="+c.Value); rec.Code != http.StatusUnauthorized {
 		t.Errorf("an old session: %d", rec.Code)
 	}
 }

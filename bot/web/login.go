@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"pvebot/cluster"
@@ -24,8 +23,7 @@ const (
 )
 
 // LoginLink makes a link that logs a browser in as who, once, within ten
-// minutes from now. base is the page's URL, secret the one of Config. A link
-// that was made before the page started is refused by it.
+// minutes from now. base is the page's URL, secret the one of Config.
 func LoginLink(base string, secret []byte, who provision.Actor, now time.Time) string {
 	t := sign(secret, "link", ticket{Who: who, From: now, Until: now.Add(linkLife), Once: rand.Text()})
 	return strings.TrimSuffix(base, "/") + "/login?ticket=" + url.QueryEscape(t)
@@ -57,20 +55,14 @@ func mac(secret []byte, use, body string) []byte {
 
 // gatekeeper knows who sends a request.
 type gatekeeper struct {
-	secret  []byte // empty: everybody is actor
-	actor   provision.Actor
-	clock   cluster.Clock
-	started time.Time
-
-	mu   sync.Mutex
-	used map[string]time.Time // links that were taken, until they are too old anyway
+	secret []byte // empty: who is here is actor
+	actor  provision.Actor
+	clock  cluster.Clock
+	links  links
 }
 
 func newGatekeeper(cfg Config) *gatekeeper {
-	return &gatekeeper{
-		secret: cfg.Secret, actor: cfg.Actor, clock: cfg.Clock,
-		started: cfg.Clock.Now().Truncate(time.Second), used: map[string]time.Time{},
-	}
+	return &gatekeeper{secret: cfg.Secret, actor: cfg.Actor, clock: cfg.Clock, links: links{cfg.Store, cfg.Clock}}
 }
 
 // open reads a ticket for a use; false when it is not ours or too old.
@@ -88,32 +80,11 @@ func (g *gatekeeper) open(use, s string) (ticket, bool) {
 	return t, g.clock.Now().Before(t.Until)
 }
 
-// fresh reports whether the link's ticket can still be taken.
-func (g *gatekeeper) fresh(t ticket) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	_, used := g.used[t.Once]
-	return !used && !t.From.Before(g.started)
-}
-
-// take uses the link's ticket up; false when somebody did before.
-func (g *gatekeeper) take(t ticket) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := g.clock.Now()
-	for once, until := range g.used {
-		if now.After(until) {
-			delete(g.used, once)
-		}
-	}
-	if _, used := g.used[t.Once]; used || t.From.Before(g.started) {
-		return false
-	}
-	g.used[t.Once] = t.Until
-	return true
-}
-
 type actorKey struct{}
+
+func withActor(ctx context.Context, who provision.Actor) context.Context {
+	return context.WithValue(ctx, actorKey{}, who)
+}
 
 // actorOf is who sent a request that came through need.
 func actorOf(r *http.Request) provision.Actor {
@@ -140,8 +111,11 @@ func (g *gatekeeper) need(w *Web, h http.HandlerFunc) http.Handler {
 				return
 			}
 			who = t.Who
+		} else if err := w.gate.Here(r); err != nil {
+			w.askSecret(rw, r, err)
+			return
 		}
-		h(rw, r.WithContext(context.WithValue(r.Context(), actorKey{}, who)))
+		h(rw, r.WithContext(withActor(r.Context(), who)))
 	})
 }
 
@@ -164,6 +138,20 @@ func (w *Web) askLogin(rw http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// askSecret tells somebody who may be anybody what is to be set before people
+// can log in.
+func (w *Web) askSecret(rw http.ResponseWriter, r *http.Request, err error) {
+	say, try := provision.Explain(err)
+	if try == "" {
+		try = "set LOGIN_SECRET, and let people in with `bot login`"
+	}
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		w.showLogin(rw, http.StatusUnauthorized, loginView{Title: "Who are you?", Text: "Nobody can log in here: " + say + ". What helps: " + try + "."})
+		return
+	}
+	writeJSON(rw, http.StatusUnauthorized, map[string]provision.Problem{"error": {Kind: provision.Denied, Say: say, Try: try}})
+}
+
 func (w *Web) showLogin(rw http.ResponseWriter, status int, v loginView) {
 	writeHTML(rw, status, []byte(render("login", v)))
 }
@@ -177,7 +165,14 @@ var staleLink = loginView{
 func (w *Web) serveLogin(rw http.ResponseWriter, r *http.Request) {
 	raw := r.URL.Query().Get("ticket")
 	t, ok := w.login.open("link", raw)
-	if !ok || !w.login.fresh(t) {
+	if ok {
+		var err error
+		if ok, err = w.login.links.fresh(r.Context(), t); err != nil {
+			w.refuse(rw, r, err)
+			return
+		}
+	}
+	if !ok {
 		w.showLogin(rw, http.StatusForbidden, staleLink)
 		return
 	}
@@ -189,16 +184,23 @@ func (w *Web) serveLogin(rw http.ResponseWriter, r *http.Request) {
 // takeLogin uses a login link up and starts a session.
 func (w *Web) takeLogin(rw http.ResponseWriter, r *http.Request) {
 	t, ok := w.login.open("link", r.PostFormValue("ticket"))
-	if !ok || !w.login.take(t) {
+	if ok {
+		var err error
+		if ok, err = w.login.links.take(r.Context(), t); err != nil {
+			w.refuse(rw, r, err)
+			return
+		}
+	}
+	if !ok {
 		w.showLogin(rw, http.StatusForbidden, staleLink)
 		return
 	}
 	now := w.cfg.Clock.Now()
 	http.SetCookie(rw, &http.Cookie{
-		Name: cookieName, Path: "/", HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,
+		Name: cookieName, Path: "/", HttpOnly: true, Secure: w.gate.Secure(r), SameSite: http.SameSiteStrictMode,
 		Value:  sign(w.cfg.Secret, "session", ticket{Who: t.Who, From: now, Until: now.Add(sessionLife)}),
 		MaxAge: int(sessionLife / time.Second),
 	})
-	w.log.InfoContext(r.Context(), "login", "who", t.Who.Key(), "peer", r.RemoteAddr)
+	w.log.InfoContext(r.Context(), "login", "who", t.Who.Key(), "peer", w.gate.From(r))
 	http.Redirect(rw, r, "/", http.StatusSeeOther)
 }

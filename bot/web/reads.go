@@ -2,16 +2,14 @@ package web
 
 import (
 	"context"
-	"net/http"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"pvebot/cluster"
 	"pvebot/provision"
 )
 
-// jobWire is a job as plain reads show it.
+// jobWire is a job as the page shows it.
 type jobWire struct {
 	ID      provision.JobID       `json:"id"`
 	State   provision.State       `json:"state"`
@@ -38,7 +36,7 @@ func wireJob(j provision.Job) jobWire {
 	}
 }
 
-// vmWire is a VM as plain reads show it.
+// vmWire is a VM as the page shows it.
 type vmWire struct {
 	VMID   int      `json:"vmid"`
 	Name   string   `json:"name"`
@@ -55,7 +53,7 @@ type vmWire struct {
 	Until time.Time `json:"until,omitzero"`
 }
 
-// nodeWire is a node as plain reads show it.
+// nodeWire is a node as the page shows it.
 type nodeWire struct {
 	Name   string  `json:"name"`
 	Status string  `json:"status"`
@@ -124,86 +122,4 @@ func (s *site) owners(ctx context.Context) (map[int]owner, error) {
 		}
 	}
 	return all, nil
-}
-
-func (w *Web) serveJobs(rw http.ResponseWriter, r *http.Request) {
-	jobs, err := w.cfg.Store.Jobs(r.Context(), provision.Filter{})
-	if err != nil {
-		w.refuse(rw, r, err)
-		return
-	}
-	wire := make([]jobWire, 0, len(jobs))
-	for _, j := range jobs {
-		wire = append(wire, wireJob(j))
-	}
-	writeJSON(rw, http.StatusOK, map[string]any{"jobs": wire})
-}
-
-// jobOf reads the job that the path names; false when it has answered.
-func (w *Web) jobOf(ctx context.Context, rw http.ResponseWriter, r *http.Request) (provision.Job, bool) {
-	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
-	if err != nil || id < 1 {
-		w.refuse(rw, r, provision.Errorf(provision.Invalid, "%q is no job's number", clean(40, r.PathValue("id"))))
-		return provision.Job{}, false
-	}
-	job, err := w.cfg.Store.Job(ctx, provision.JobID(id))
-	if err != nil {
-		w.refuse(rw, r, err)
-		return provision.Job{}, false
-	}
-	return job, true
-}
-
-func (w *Web) serveJob(rw http.ResponseWriter, r *http.Request) {
-	if job, ok := w.jobOf(r.Context(), rw, r); ok {
-		writeJSON(rw, http.StatusOK, wireJob(job))
-	}
-}
-
-// siteOf is the cluster that the query names, the first when it names none;
-// false when it has answered.
-func (w *Web) siteOf(rw http.ResponseWriter, r *http.Request) (*site, bool) {
-	name := r.URL.Query().Get("cluster")
-	for _, s := range w.panel.sites {
-		if name == "" || s.cluster == name {
-			return s, true
-		}
-	}
-	w.refuse(rw, r, provision.Errorf(provision.NotFound, "there is no cluster %q", clean(40, name)))
-	return nil, false
-}
-
-func (w *Web) serveVMs(rw http.ResponseWriter, r *http.Request) {
-	s, ok := w.siteOf(rw, r)
-	if !ok {
-		return
-	}
-	res, err := s.inventory.Resources(r.Context())
-	if err != nil {
-		w.refuse(rw, r, err)
-		return
-	}
-	own, err := s.owners(r.Context())
-	if err != nil {
-		w.refuse(rw, r, err)
-		return
-	}
-	writeJSON(rw, http.StatusOK, map[string]any{"vms": wireVMs(res, own)})
-}
-
-func (w *Web) serveNodes(rw http.ResponseWriter, r *http.Request) {
-	s, ok := w.siteOf(rw, r)
-	if !ok {
-		return
-	}
-	res, err := s.inventory.Resources(r.Context())
-	if err != nil {
-		w.refuse(rw, r, err)
-		return
-	}
-	groups, err := s.inventory.Baselines(r.Context())
-	if err != nil {
-		w.log.WarnContext(r.Context(), "what the nodes' CPUs can run is not known", "err", err)
-	}
-	writeJSON(rw, http.StatusOK, map[string]any{"nodes": wireNodes(res, groups)})
 }

@@ -75,7 +75,7 @@ func TestReadyWaits(t *testing.T) {
 			defer cancel()
 			began := time.Now()
 			rec := httptest.NewRecorder()
-			w.ServeHTTP(rec, httptest.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/readyz", nil))
+			w.ServeHTTP(rec, requestIn(ctx, http.MethodGet, "http://localhost/readyz", nil))
 			if rec.Code != http.StatusServiceUnavailable {
 				t.Errorf("status %d", rec.Code)
 			}

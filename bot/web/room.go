@@ -216,12 +216,12 @@ func (r *room) setPanel(name string, html template.HTML) {
 // since returns what viewer may see of the changes after a version. A change
 // that was overtaken by a newer one of the same thing is left out, so that
 // only the end of the news is a version to go on from, none in between.
-func (r *room) since(after uint64, viewer string) news {
+func (r *room) since(after uint64, viewer sight) news {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var us []update
 	for _, m := range r.messages {
-		if m.touched <= after || m.only != "" && m.only != viewer {
+		if m.touched <= after || !viewer.message(m) {
 			continue
 		}
 		if m.version > after {
@@ -231,8 +231,8 @@ func (r *room) since(after uint64, viewer string) news {
 			us = append(us, update{m.touched, "lines", renderLines(m, fresh)})
 		}
 	}
-	for _, p := range r.panels {
-		if p.version > after {
+	for key, p := range r.panels {
+		if p.version > after && viewer.panel(key) {
 			us = append(us, update{p.version, "panel", p.html})
 		}
 	}
@@ -250,12 +250,12 @@ func (m *message) linesAfter(version uint64) []line {
 
 // snapshot is everything viewer may see: the messages in order, the panels by
 // name, and the cursor at which a stream goes on.
-func (r *room) snapshot(viewer string) (messages []template.HTML, panels map[string]template.HTML, cursor string) {
+func (r *room) snapshot(viewer sight) (messages []template.HTML, panels map[string]template.HTML, cursor string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ids := make([]string, 0, len(r.messages))
 	for id, m := range r.messages {
-		if m.only == "" || m.only == viewer {
+		if viewer.message(m) {
 			ids = append(ids, id)
 		}
 	}
@@ -264,18 +264,20 @@ func (r *room) snapshot(viewer string) (messages []template.HTML, panels map[str
 		messages = append(messages, r.messages[id].html)
 	}
 	panels = map[string]template.HTML{}
-	for name, p := range r.panels {
-		panels[name] = p.html
+	for key, p := range r.panels {
+		if viewer.panel(key) {
+			panels[key] = p.html
+		}
 	}
 	return messages, panels, r.cursor(r.version)
 }
 
 // thread renders the whole thread of id; false when viewer can't see it.
-func (r *room) thread(id, viewer string) (template.HTML, bool) {
+func (r *room) thread(id string, viewer sight) (template.HTML, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.messages[id]
-	if m == nil || m.only != "" && m.only != viewer {
+	if m == nil || !viewer.message(m) {
 		return "", false
 	}
 	return renderThread(m), true

@@ -2,7 +2,6 @@ package web
 
 import (
 	"fmt"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -16,7 +15,7 @@ func TestRoomKeepsTheNewest(t *testing.T) {
 	for i := range keepMessages + 10 {
 		r.post(bot.Card{Title: fmt.Sprintf("card %d.", i)}, "")
 	}
-	all, _, _ := r.snapshot("")
+	all, _, _ := r.snapshot(sight{jobs: true})
 	if len(all) != keepMessages || !strings.Contains(string(all[0]), "card 10.") {
 		t.Errorf("%d messages, the first is %s", len(all), all[0])
 	}
@@ -32,7 +31,7 @@ func TestThreadKeepsTheNewest(t *testing.T) {
 		}
 		r.say(id, lines)
 	}
-	html, ok := r.thread(id, "")
+	html, ok := r.thread(id, sight{jobs: true})
 	if !ok || strings.Count(string(html), "<p class=\"line ") != keepLines || strings.Contains(string(html), "of 0.") ||
 		!strings.Contains(string(html), "1000 earlier lines") || !strings.Contains(string(html), `data-n="3000"`) {
 		t.Errorf("the thread is %.500s", html)
@@ -46,13 +45,13 @@ func TestPrivate(t *testing.T) {
 	r.say(id, []string{"secret line"})
 	r.hear("k", provision.Actor{Platform: Platform, ID: "alice"}, "secret words")
 	for viewer, want := range map[string]int{"web/alice": 2, "web/bob": 0, "": 0} {
-		if all, _, _ := r.snapshot(viewer); len(all) != want {
+		if all, _, _ := r.snapshot(sight{key: viewer, jobs: true}); len(all) != want {
 			t.Errorf("%q sees %d messages", viewer, len(all))
 		}
-		if n := r.since(0, viewer); (len(n.updates) > 0) != (want > 0) {
+		if n := r.since(0, sight{key: viewer, jobs: true}); (len(n.updates) > 0) != (want > 0) {
 			t.Errorf("%q hears of %d changes", viewer, len(n.updates))
 		}
-		if _, ok := r.thread(id, viewer); ok != (want > 0) {
+		if _, ok := r.thread(id, sight{key: viewer, jobs: true}); ok != (want > 0) {
 			t.Errorf("%q sees the thread: %v", viewer, ok)
 		}
 	}
@@ -79,37 +78,6 @@ func FuzzResume(f *testing.F) {
 	f.Fuzz(func(t *testing.T, cursor string) {
 		if got := r.resume(cursor); got > 1 || got == 1 && !strings.HasPrefix(cursor, r.epoch+".") {
 			t.Errorf("%q resumes at %d", cursor, got)
-		}
-	})
-}
-
-// FuzzLastEventID asks all streams to go on after anything; the answer is a
-// stream or a refusal.
-func FuzzLastEventID(f *testing.F) {
-	mem := newMemory()
-	mem.accept(f, 1, "creating VM")
-	mem.append(f, provision.Event{Job: 1, Kind: provision.JobState, State: provision.StateSucceeded})
-	w := New(Config{Store: mem, Inventory: threeNodes})
-	for _, s := range []string{"0", "1", "3", "4", "-1", "18446744073709551615", "18446744073709551616", "1e3", " 1", "1\r\n", "\x00"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, id string) {
-		rec := httptest.NewRecorder()
-		r := httptest.NewRequest("GET", "http://localhost/jobs/1/events", nil)
-		r.Header["Last-Event-Id"] = []string{id}
-		w.ServeHTTP(rec, r)
-		switch body := rec.Body.String(); rec.Code {
-		case 200:
-			if !strings.HasSuffix(body, "event: close\ndata: {}\n\n") {
-				t.Errorf("%q: %s", id, body)
-			}
-		case 204:
-		case 400:
-			if !strings.HasPrefix(body, `{"error":`) {
-				t.Errorf("%q: %s", id, body)
-			}
-		default:
-			t.Errorf("%q: %d %s", id, rec.Code, body)
 		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pvebot/bot"
+	"pvebot/bot/web/access"
 	"pvebot/cluster"
 	"pvebot/provision"
 )
@@ -62,10 +63,18 @@ type Config struct {
 	AllowHosts []string
 
 	// Secret signs login links and sessions; at least MinSecret bytes. Without one
-	// nobody needs to log in and everybody is Actor.
+	// nobody needs to log in, and who surely sits at this machine is Actor.
 	Secret []byte
 	// Actor is who everybody is without a Secret; default web/local, "you".
 	Actor provision.Actor
+
+	// Gate says which addresses may come in, and through which proxies; nil:
+	// all of them, and no proxy is known.
+	Gate *access.Gate
+	// MaySee says whether somebody may use a verb that changes nothing, in a
+	// cluster where there are several. Without it everybody sees everything
+	// where there is no Secret, and nobody anything where there is one.
+	MaySee func(by provision.Actor, verb, cluster string) error
 
 	// API answers what is under /api/, /sh/ and /clusters/, nil for none. It guards itself:
 	// programs come in by other rules than browsers. Its requests' contexts end
@@ -100,10 +109,9 @@ type Web struct {
 	room  *room
 	serve http.Handler
 	panel *panels
+	gate  *access.Gate
 	login *gatekeeper
 	ready readiness
-
-	frames frames
 
 	mu       sync.Mutex
 	handler  bot.Handler     // nil: not running
@@ -124,10 +132,13 @@ func New(cfg Config) *Web {
 	if cfg.Addr == "" {
 		cfg.Addr = DefaultAddr
 	}
+	if cfg.Gate == nil {
+		cfg.Gate, _ = access.New(access.Config{}) // only origins can be wrong
+	}
 	if cfg.Actor == (provision.Actor{}) {
 		cfg.Actor = provision.Actor{Platform: Platform, ID: "local", Name: "you"}
 	}
-	w := &Web{cfg: cfg, log: cfg.Log.With("platform", Platform), room: newRoom(cfg.Clock)}
+	w := &Web{cfg: cfg, log: cfg.Log.With("platform", Platform), room: newRoom(cfg.Clock), gate: cfg.Gate}
 	w.panel = newPanels(cfg, w.room, w.log)
 	w.login = newGatekeeper(cfg)
 	w.serve = w.logged(w.front())

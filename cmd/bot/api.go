@@ -98,10 +98,8 @@ func (s webSettings) check(listen string) []string {
 	if _, err := s.tls(); err != nil {
 		wrong = append(wrong, err.Error())
 	}
-	ip, err := netip.ParseAddr(listen)
-	here := listen == "localhost" || err == nil && ip.IsLoopback()
 	switch n := len(s.LoginSecret); {
-	case n == 0 && !here:
+	case n == 0 && !loopback(listen):
 		wrong = append(wrong, "LOGIN_SECRET is not set, and LISTEN is "+listen+": whoever reaches the page could do everything; write the output of `openssl rand -hex 32` there, and let people in with `bot login`")
 	case n > 0 && n < web.MinSecret:
 		wrong = append(wrong, fmt.Sprintf("LOGIN_SECRET has %d characters, %d is the least: `openssl rand -hex 32` makes one", n, web.MinSecret))
@@ -109,14 +107,26 @@ func (s webSettings) check(listen string) []string {
 	return wrong
 }
 
+// loopback: who listens at host is reached by this machine alone.
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// clerk takes what comes by HTTP.
+func (h *house) clerk() *bot.Clerk {
+	return &bot.Clerk{Engine: h.engine, Sites: h.sites, Store: h.store, Policy: h.policy, Clock: h.clock, Log: h.log}
+}
+
+// maySee asks the policy for the page.
+func (h *house) maySee(by provision.Actor, verb, cluster string) error {
+	return h.clerk().MaySee(bot.Asker{By: by, Cluster: cluster}, verb, nil)
+}
+
 // api is everything under /api/ and /sh/: about the first cluster, and below
 // v1.ClustersPath about each of several. The policy of the house has roles for its
 // callers from here on.
-func (h *house) api(cfg access.Config) (http.Handler, error) {
-	gate, err := access.New(cfg)
-	if err != nil {
-		return nil, err
-	}
+func (h *house) api(cfg access.Config, gate *access.Gate) (_ http.Handler, err error) {
 	if h.policy, err = access.Enroll(h.policy, cfg); err != nil {
 		return nil, err
 	}
@@ -135,7 +145,7 @@ func (h *house) api(cfg access.Config) (http.Handler, error) {
 // else.
 func (h *house) apiOf(site bot.Site, narrow string, gate *access.Gate) http.Handler {
 	clerk := orders.New(orders.Config{
-		Clerk:   &bot.Clerk{Engine: h.engine, Sites: h.sites, Store: h.store, Policy: h.policy, Clock: h.clock, Log: h.log},
+		Clerk:   h.clerk(),
 		Cluster: narrow, Where: provision.Conversation{Platform: web.Platform, Channel: web.Channel}, Log: h.log,
 	})
 	engine := site.Engine.(face) // build made it of one

@@ -158,7 +158,7 @@ func mb(bytes float64) string { return fmt.Sprintf("%.0f MB", bytes/1e6) }
 // watchers measures the way of an event to those who watch.
 func (b *bench) watchers(ctx context.Context) error {
 	t := b.out.add("From an event to its watchers",
-		"Watchers of `/events`, each with a connection of its own, during an install that takes some seconds. The time is from the event's own, "+
+		"Watchers of `/api/v1/events`, each with a connection of its own, during an install that takes some seconds. The time is from the event's own, "+
 			"before it is on disk, to its arrival; the watchers share the machine with the bot. The last row has a watcher beside the others that reads nothing.",
 		"watchers", "events", "median", "p99", "slowest", "memory per watcher")
 	sizes := []int{1, 100, 1000}
@@ -190,7 +190,7 @@ func (b *bench) watch(ctx context.Context, t *table, c *child, n int, stalled bo
 		}
 	}()
 	for range n {
-		w, err := c.stream(ctx, "/events?after=0")
+		w, err := c.stream(ctx, "/api/v1/events?after=0")
 		if err != nil {
 			return err
 		}
@@ -280,7 +280,7 @@ func stall(ctx context.Context, c *child) (net.Conn, error) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetReadBuffer(1 << 10)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+"/events?after=0", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+"/api/v1/events?after=0", nil)
 	if err == nil {
 		err = req.Write(conn)
 	}

@@ -78,14 +78,18 @@ func (p *program) demo(ctx context.Context, o demoOptions, args []string) (err e
 	if len(args) == 1 {
 		return p.demoLine(ctx, h, args[0])
 	}
-	api, err := h.api(access.Config{})
+	gate, err := access.New(access.Config{})
+	if err != nil {
+		return err
+	}
+	api, err := h.api(access.Config{}, gate)
 	if err != nil {
 		return err
 	}
 	page := web.New(web.Config{
 		Store: h.store, Inventory: h.engine, Fleet: h.engine, Clock: h.clock, Log: log, Addr: o.listen, Version: versionName(),
 		Actor:  provision.Actor{Platform: web.Platform, ID: "demo", Name: "you"},
-		Checks: h.checks(), Metrics: h.metrics, API: api,
+		Checks: h.checks(), Metrics: h.metrics, API: api, Gate: gate, MaySee: h.maySee,
 	})
 	fmt.Fprintf(p.out, "A simulated Proxmox VE cluster is running. Open %s and type:\n\n  /vm install ubuntu\n\nCtrl-C ends it.\n", page.URL())
 	return h.run(ctx, page)

@@ -109,7 +109,7 @@ func roomScene(a bot.Adapter, place door.Place, bob provision.Actor) scene {
 // webScene is the page in the browsers of two people.
 func webScene(t *testing.T, h *house) scene {
 	secret := []byte("sixteen bytes or more")
-	page := web.New(web.Config{Store: h.store, Inventory: h.engine, Clock: h.clock, Listener: listen(t), Secret: secret})
+	page := web.New(web.Config{Store: h.store, Inventory: h.engine, Clock: h.clock, Listener: listen(t), Secret: secret, MaySee: h.maySee})
 	browsers := map[string]*http.Client{}
 	bob := provision.Actor{Platform: web.Platform, ID: "bob", Name: "bob"}
 	browser := func(t *testing.T, who string) *http.Client {

@@ -220,7 +220,7 @@ func TestSecrets(t *testing.T) {
 	for _, path := range []string{"/api/v1/jobs", "/api/v1/jobs/1", "/api/v1/jobs/1/events", "/api/v1/jobs/2", "/api/v1/jobs/2/events", "/api/v1/vms", "/api/v1/audit", "/api/vm/list", "/readyz", "/metrics", "/api/v1/nodes"} {
 		ask(http.DefaultClient, "GET", path, token, "")
 	}
-	for _, path := range []string{"/jobs", "/jobs/1", "/jobs/2/events", "/vms"} {
+	for _, path := range []string{"/chat/jobs/1", "/chat/jobs/2", "/"} {
 		ask(browser, "GET", path, "", "")
 	}
 	if !strings.Contains(answers.String(), `"state":"succeeded"`) || !strings.Contains(answers.String(), `"state":"failed"`) {

@@ -146,7 +146,8 @@ func (h *house) front(c config) (access.Config, web.Config, error) {
 	if err != nil {
 		return who, web.Config{}, err
 	}
-	scrapes, err := scrapesGate(who, h.metrics)
+	who.Shared = c.Web.LoginSecret != "" || !loopback(c.Listen)
+	gate, err := access.New(who)
 	if err != nil {
 		return who, web.Config{}, err
 	}
@@ -154,7 +155,7 @@ func (h *house) front(c config) (access.Config, web.Config, error) {
 	return who, web.Config{
 		Store: h.store, Clock: h.clock, Log: h.log, Version: versionName(),
 		Addr: net.JoinHostPort(c.Listen, strconv.Itoa(c.Port)), TLS: cert, AllowHosts: c.Web.AllowHosts,
-		Checks: h.checks(), Metrics: scrapes,
+		Checks: h.checks(), Gate: gate, Metrics: scrapesGate(gate, h.metrics),
 	}, err
 }
 
@@ -164,10 +165,11 @@ func (h *house) page(c config) (*web.Web, error) {
 	if err != nil {
 		return nil, err
 	}
-	api, err := h.api(who)
+	api, err := h.api(who, cfg.Gate)
 	if err != nil {
 		return nil, err
 	}
+	cfg.MaySee = h.maySee
 	if cfg.Inventory, cfg.Fleet = h.engine, h.engine; len(h.sites) > 1 {
 		cfg.Sites = h.sites
 	}
@@ -176,15 +178,11 @@ func (h *house) page(c config) (*web.Web, error) {
 }
 
 // scrapesGate lets those ask for metrics who may look.
-func scrapesGate(cfg access.Config, next http.Handler) (http.Handler, error) {
-	gate, err := access.New(cfg)
-	if err != nil {
-		return nil, err
-	}
+func scrapesGate(gate *access.Gate, next http.Handler) http.Handler {
 	return gate.Handler(next, func(w http.ResponseWriter, _ *http.Request, status int, err error) {
 		say, _ := provision.Explain(err)
 		http.Error(w, say, status)
-	}), nil
+	})
 }
 
 // policy is who may do what: POLICY_FILE, or the ADMINS alone.

@@ -76,7 +76,9 @@ func ParseOrigins(list string) ([]string, error) {
 }
 
 // forwarding are the headers that proxies add.
-var forwarding = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"}
+var forwarding = []string{
+	"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Server", "X-Forwarded-Port", "X-Real-Ip", "Via",
+}
 
 // client is the address that r comes from, and whether a proxy that is not
 // known stands in between: then nobody knows who is behind it.

@@ -16,5 +16,10 @@
 //   - Everybody else is nobody: they may look, where ALLOW_IPS lets them, or
 //     from this machine.
 //
+// That a request comes from this machine proves nothing as soon as others come
+// the same way: with a login secret, with TRUSTED_PROXIES, or where the bot
+// listens elsewhere, too. Nor does an address prove anything when a proxy that
+// is none of TRUSTED_PROXIES has left its headers: then a token is needed.
+//
 // A Gate is data once it is made: it may be used by many goroutines at once.
 package access

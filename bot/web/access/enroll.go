@@ -10,8 +10,9 @@ import (
 
 // Enroll is policy with the actors of cfg in the roles that it gives them. A
 // role that the policy does not have is an error. Where there are no tokens,
-// this machine may do everything, or what API_LEGACY_ROLE may when that is
-// set: whoever runs programs here is who runs the bot.
+// and nobody else comes to the bot's port, this machine may do everything, or
+// what API_LEGACY_ROLE may when that is set: whoever runs programs here is who
+// runs the bot.
 func Enroll(policy commands.Policy, cfg Config) (commands.Policy, error) {
 	policy.Roles = slices.Clone(policy.Roles)
 	for _, t := range cfg.Tokens {
@@ -25,7 +26,7 @@ func Enroll(policy commands.Policy, cfg Config) (commands.Policy, error) {
 		}
 	}
 	switch {
-	case len(cfg.Tokens) > 0:
+	case len(cfg.Tokens) > 0 || !cfg.trustsHere():
 		return policy, nil
 	case cfg.LegacyRole != "":
 		return policy, enroll(policy, "API_LEGACY_ROLE", cfg.LegacyRole, localID)

@@ -33,7 +33,14 @@ type Config struct {
 	AllowHosts []string
 	Tokens     []Token
 	LegacyRole string // "" for none
+	// Shared says that others than the people of this machine come to the bot's
+	// port: it listens elsewhere, too, or lets people in who log in.
+	Shared bool
 }
+
+// trustsHere: that a request comes from this machine is proof of who sent it.
+// Behind a proxy everybody does.
+func (c Config) trustsHere() bool { return !c.Shared && len(c.TrustedProxies) == 0 }
 
 // Gate is who may come in. Make it with New.
 type Gate struct {
@@ -71,6 +78,63 @@ func CallerOf(ctx context.Context) Caller {
 	return c
 }
 
+// Admit lets requests through to next whose address may come in at all. It is
+// for what does not stand behind Handler.
+func (g *Gate) Admit(next http.Handler, refuse Refuse) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, _, no := g.admit(r); no != nil {
+			refuse(w, r, no.status, no.err())
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// admit finds out where r comes from, and whether that is allowed.
+func (g *Gate) admit(r *http.Request) (addr netip.Addr, hidden bool, no *refusal) {
+	addr, hidden, err := g.client(r)
+	if err != nil || len(g.cfg.AllowIPs) > 0 && !g.cfg.AllowIPs.has(addr) {
+		return addr, hidden, &refusal{http.StatusForbidden, "your address is not allowed here", ""}
+	}
+	return addr, hidden, nil
+}
+
+// Here says whether r surely comes from this machine. The error, which is
+// Denied, says why nobody can tell.
+func (g *Gate) Here(r *http.Request) error {
+	addr, hidden, err := g.client(r)
+	switch {
+	case err == nil && hidden:
+		return errHidden.err()
+	case !g.cfg.trustsHere():
+		return &provision.Error{Kind: provision.Denied, Say: "others come this way, too, so I can't tell who you are"}
+	case err != nil || !addr.IsLoopback():
+		return &provision.Error{Kind: provision.Denied, Say: "only this machine comes in without a login", Err: err}
+	}
+	return nil
+}
+
+// From is where r comes from, for the log: the address of a client that a
+// known proxy names, else that of the peer.
+func (g *Gate) From(r *http.Request) string {
+	if addr, _, err := g.client(r); err == nil && g.proxied(r) {
+		return addr.String()
+	}
+	return r.RemoteAddr
+}
+
+// Secure says whether the client's own connection is HTTPS: ours, or that to a
+// known proxy which says so.
+func (g *Gate) Secure(r *http.Request) bool {
+	return r.TLS != nil || g.proxied(r) && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+}
+
+// proxied: one of TRUSTED_PROXIES sends r.
+func (g *Gate) proxied(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && g.cfg.TrustedProxies.has(peer.Addr().Unmap().WithZone(""))
+}
+
 // Handler lets requests through to next that may come in, with their Caller in
 // the context and a body of at most MaxBody bytes, and answers browsers that
 // ask whether they may. The others are told by refuse.
@@ -79,14 +143,14 @@ func (g *Gate) Handler(next http.Handler, refuse Refuse) http.Handler {
 		if no.status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="pvebot"`)
 		}
-		refuse(w, r, no.status, &provision.Error{Kind: provision.Denied, Say: no.say, Try: no.try})
+		refuse(w, r, no.status, no.err())
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
-		addr, hidden, err := g.client(r)
-		if err != nil || len(g.cfg.AllowIPs) > 0 && !g.cfg.AllowIPs.has(addr) {
-			deny(w, r, &refusal{http.StatusForbidden, "your address is not allowed here", ""})
+		addr, hidden, no := g.admit(r)
+		if no != nil {
+			deny(w, r, no)
 			return
 		}
 		answered, no := g.origin(w, r)
@@ -111,6 +175,10 @@ func (g *Gate) Handler(next http.Handler, refuse Refuse) http.Handler {
 type refusal struct {
 	status   int
 	say, try string
+}
+
+func (r *refusal) err() error {
+	return &provision.Error{Kind: provision.Denied, Say: r.say, Try: r.try}
 }
 
 // origin decides about pages of other sites. A browser that only asks is
@@ -159,22 +227,47 @@ func (g *Gate) name(r *http.Request, c *Caller, hidden bool) *refusal {
 	if !g.knows(r.Host) {
 		return &refusal{http.StatusMisdirectedRequest, "this is not the host you are looking for", "ALLOW_HOSTS has the names that I go by; with a token any will do"}
 	}
-	here := c.Addr.IsLoopback() && !hidden
+	if hidden && !g.cfg.AllowIPs.Everybody() {
+		return errHidden
+	}
+	here := c.Addr.IsLoopback() && g.cfg.trustsHere()
 	switch {
 	case g.cfg.LegacyRole != "" && g.cfg.AllowIPs.lists(c.Addr):
 		c.Actor = &provision.Actor{Platform: Platform, ID: legacyID, Name: "API client " + c.Addr.String()}
 	case len(g.cfg.Tokens) == 0 && here:
 		c.Actor = &provision.Actor{Platform: Platform, ID: localID, Name: "local API client"}
 	case len(g.cfg.AllowIPs) == 0 && !here:
-		return &refusal{http.StatusUnauthorized, "from elsewhere a token is needed", sendToken}
+		return g.needToken(c.Addr)
 	}
 	return nil
+}
+
+// errHidden: the address is that of a proxy that nobody told us of.
+var errHidden = &refusal{
+	http.StatusUnauthorized, "a proxy that I don't know stands in between, so I can't tell where this comes from",
+	"set TRUSTED_PROXIES to the proxy's address, and LOGIN_SECRET for people and API_TOKENS for programs",
+}
+
+// needToken is the refusal of somebody at addr whose address is no proof.
+func (g *Gate) needToken(addr netip.Addr) *refusal {
+	no := &refusal{http.StatusUnauthorized, "from elsewhere a token is needed", sendToken}
+	if addr.IsLoopback() {
+		no.say = "a token is needed, on this machine, too: LOGIN_SECRET, TRUSTED_PROXIES or LISTEN says that others come this way"
+	}
+	if len(g.cfg.Tokens) == 0 {
+		no.try = "set API_TOKENS=NAME:ROLE:TOKEN, and send Authorization: Bearer TOKEN"
+	}
+	return no
 }
 
 // NeedActor is the refusal of somebody who may only look.
 func (g *Gate) NeedActor() (status int, err error) {
 	if len(g.cfg.Tokens) > 0 {
 		return http.StatusUnauthorized, &provision.Error{Kind: provision.Denied, Say: "a token is needed for this", Try: sendToken}
+	}
+	if !g.cfg.trustsHere() {
+		no := g.needToken(netip.IPv6Loopback())
+		return no.status, no.err()
 	}
 	return http.StatusForbidden, &provision.Error{Kind: provision.Denied, Say: "without any API_TOKENS only this machine may do that", Try: "set API_TOKENS"}
 }

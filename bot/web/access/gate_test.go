@@ -3,6 +3,7 @@ package access
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"pvebot/commands"
@@ -31,6 +32,7 @@ func TestGate(t *testing.T) {
 		Tokens: tokens, TrustedProxies: addrs(t, "10.0.0.1"), AllowIPs: addrs(t, "192.0.2.0/24"),
 	}
 	everybody := Config{AllowIPs: addrs(t, "0.0.0.0"), LegacyRole: "ops"}
+	shared, behind := Config{Shared: true}, Config{TrustedProxies: addrs(t, "127.0.0.1")}
 	pages := Config{AllowOrigins: []string{"https://ops.example.com"}, AllowHosts: []string{"bot.example.com"}}
 	for _, tt := range []struct {
 		name    string
@@ -45,6 +47,15 @@ func TestGate(t *testing.T) {
 		{"behind an unknown proxy on this machine", open, local, []string{"X-Forwarded-For", "127.0.0.1"}, "", 401},
 		{"from elsewhere", open, far, nil, "", 401},
 		{"from elsewhere, lying", open, far, []string{"X-Forwarded-For", "127.0.0.1"}, "", 401},
+
+		{"this machine, where people log in", shared, local, nil, "", 401},
+		{"this machine, where people log in and programs have tokens", Config{Tokens: tokens, Shared: true}, local, nil, "", 401},
+		{"this machine, which is a proxy", behind, local, nil, "", 401},
+		{"through this machine, which is a proxy", behind, local, []string{"X-Forwarded-For", "127.0.0.1"}, "", 401},
+		{"this machine, which is listed, where people log in", Config{Shared: true, AllowIPs: addrs(t, "127.0.0.1")}, local, nil, "", 0},
+		{"listed, through an unknown proxy", listed, far, []string{"Forwarded", "for=198.51.100.9"}, "", 401},
+		{"through an unknown proxy that says nothing but its name", open, local, []string{"Via", "1.1 proxy"}, "", 401},
+		{"through an unknown proxy that says the scheme", open, local, []string{"X-Forwarded-Proto", "https"}, "", 401},
 
 		{"token", Config{Tokens: tokens}, far, []string{"Authorization", "Bearer " + good}, "http/ci", 0},
 		{"wrong token", Config{Tokens: tokens}, local, []string{"Authorization", "Bearer " + bad}, "", 401},
@@ -128,6 +139,11 @@ func TestEnroll(t *testing.T) {
 	if err != nil || !may(open, localID) || may(open, legacyID) || may(open, "ci") {
 		t.Errorf("without settings: %v, %+v", err, open.Roles)
 	}
+	for _, cfg := range []Config{{Shared: true}, {TrustedProxies: addrs(t, "10.0.0.1")}} {
+		if shared, err := Enroll(policy, cfg); err != nil || may(shared, localID) {
+			t.Errorf("%+v: this machine may do everything: %v", cfg, err)
+		}
+	}
 	closed, err := Enroll(policy, Config{Tokens: []Token{NewToken("ci", "ops", good)}})
 	if err != nil || may(closed, localID) || !may(closed, "ci") || len(policy.Roles[0].People) > 0 {
 		t.Errorf("with a token: %v, %+v", err, closed.Roles)
@@ -135,6 +151,46 @@ func TestEnroll(t *testing.T) {
 	for _, cfg := range []Config{{Tokens: []Token{NewToken("ci", "boss", good)}}, {LegacyRole: "boss"}} {
 		if _, err := Enroll(policy, cfg); err == nil {
 			t.Errorf("%+v has a role that is not there", cfg)
+		}
+	}
+}
+
+// What a refusal says, people can act upon.
+func TestRefusalsSayWhatToSet(t *testing.T) {
+	for _, cfg := range []Config{{Shared: true}, {TrustedProxies: addrs(t, "127.0.0.1")}, {}} {
+		g, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "http://localhost/api/vm/list", nil)
+		r.RemoteAddr = "127.0.0.1:1"
+		if cfg.trustsHere() {
+			r.Header.Set("X-Forwarded-For", "192.0.2.7")
+		}
+		g.Handler(http.NotFoundHandler(), func(_ http.ResponseWriter, _ *http.Request, status int, err error) {
+			if _, try := provision.Explain(err); status != http.StatusUnauthorized || !strings.Contains(try, "API_TOKENS") {
+				t.Errorf("%+v: %d, try %q", cfg, status, try)
+			}
+		}).ServeHTTP(httptest.NewRecorder(), r)
+	}
+}
+
+// A proxy is believed about the connection behind it if it is one of ours.
+func TestSecureBehindAProxy(t *testing.T) {
+	g, err := New(Config{TrustedProxies: addrs(t, "10.0.0.1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for peer, want := range map[string]bool{"10.0.0.1:1": true, "10.0.0.2:1": false} {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "http://localhost/login", nil)
+		r.RemoteAddr = peer
+		r.Header.Set("X-Forwarded-Proto", "https")
+		r.Header.Set("X-Forwarded-For", "192.0.2.7")
+		if got := g.Secure(r); got != want {
+			t.Errorf("%s: %t", peer, got)
+		}
+		if got := g.From(r); (got == "192.0.2.7") != want {
+			t.Errorf("%s is taken for %s", peer, got)
 		}
 	}
 }

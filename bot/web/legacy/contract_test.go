@@ -390,6 +390,28 @@ func TestApproval(t *testing.T) {
 	c.text("GET", "/api/vm/103/status", "", "running")
 }
 
+// A token whose role has nothing in it reads nothing, not even which VMs are
+// there.
+func TestNothingWithoutARole(t *testing.T) {
+	const token = "none-none-none-none-none"
+	s, api := newAPI(t, apitest.Options{
+		Idle: true, Access: access.Config{Tokens: []access.Token{access.NewToken("none", "none", token)}},
+		Policy: commands.Policy{Roles: []commands.Role{{Name: "none"}}},
+	})
+	for _, path := range []string{"/api/vm/list", "/api/vm/101/status", "/api/vm/999/status"} {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", path, nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		rec := httptest.NewRecorder()
+		api.ServeHTTP(rec, r)
+		if rec.Code != http.StatusForbidden || !strings.Contains(rec.Body.String(), "does not include") {
+			t.Errorf("%s: %d %s", path, rec.Code, rec.Body)
+		}
+	}
+	if changed := s.Changed(); len(changed) > 0 {
+		t.Errorf("on the nodes ran %v", changed)
+	}
+}
+
 // Who is not in ALLOW_IPS gets 403, whatever the headers say.
 func TestStrangers(t *testing.T) {
 	inside, err := access.ParseAddrs("ALLOW_IPS", "10.0.0.0/8")

@@ -29,7 +29,7 @@ func cursorOf(r *http.Request) (after uint64, given bool, err error) {
 // openStream begins a stream that is kept alive until the end of the request,
 // which end must be called at.
 func (a *API) openStream(w http.ResponseWriter, r *http.Request) (ctx context.Context, s *feed.Stream, end func(), err error) {
-	if s, err = feed.Open(w, 0); err != nil {
+	if s, err = feed.Open(w, feed.WriteTime/2); err != nil {
 		return nil, nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(r.Context())
@@ -127,7 +127,13 @@ func (a *API) follow(ctx context.Context, s *feed.Stream, after provision.Positi
 		if !mine {
 			continue
 		}
-		if err := send(s, strconv.FormatInt(int64(ev.Pos), 10), ev); err != nil {
+		frame, err := a.frames.of(ev)
+		if err != nil {
+			return err
+		}
+		// What came together leaves together: that a packet goes to each
+		// watcher is most of what watching costs.
+		if err := s.Put(frame, ev.More && a.Cluster == ""); err != nil {
 			return err
 		}
 	}

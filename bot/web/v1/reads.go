@@ -1,6 +1,7 @@
 package v1
 
 import (
+	"cmp"
 	"net/http"
 	"regexp"
 	"time"
@@ -39,11 +40,12 @@ func (a *API) vms(w http.ResponseWriter, r *http.Request, by provision.Actor) er
 	return answer(w, http.StatusOK, map[string]any{"vms": wire})
 }
 
-// vmFor is the VM that the path names by number or name, if by may do verb.
+// vmFor is the VM that the path names by number or name, if by may do verb. Who
+// may do it to none does not learn either which are there.
 func (a *API) vmFor(r *http.Request, by provision.Actor, verb string) (provision.VM, error) {
 	vm, err := a.find(r, r.PathValue("vm"))
 	if err != nil {
-		return vm, err
+		return vm, cmp.Or(a.Clerk.MaySee(by, verb, nil), err)
 	}
 	return vm, a.Clerk.MaySee(by, verb, &vm)
 }

@@ -71,6 +71,7 @@ type Config struct {
 type API struct {
 	Config
 	handler http.Handler
+	frames  frames
 }
 
 // New makes the API.

@@ -1,4 +1,4 @@
-package web
+package v1
 
 import (
 	"strconv"
@@ -38,5 +38,17 @@ func TestFrames(t *testing.T) {
 	again, err := f.of(provision.Event{Pos: 300, Kind: provision.StepLog, Text: "first"})
 	if err != nil || &one[0] != &again[0] {
 		t.Errorf("it was written out twice: %v", err)
+	}
+}
+
+// BenchmarkFrame is an event on its way to many watchers.
+func BenchmarkFrame(b *testing.B) {
+	var f frames
+	ev := provision.Event{Pos: 9, Job: 1, Seq: 7, Kind: provision.StepLog, Text: "transferred 1.4 GiB of 3.5 GiB (40.00%)"}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := f.of(ev); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -1,7 +1,6 @@
-package web
+package v1
 
 import (
-	"encoding/json"
 	"strconv"
 	"sync"
 
@@ -28,7 +27,7 @@ func (f *frames) of(ev provision.Event) ([]byte, error) {
 	if kept.pos == ev.Pos && kept.data != nil {
 		return kept.data, nil
 	}
-	data, err := json.Marshal(ev.Public())
+	data, err := wireEvent(ev)
 	if err != nil {
 		return nil, err
 	}
