@@ -51,6 +51,16 @@ func errorCard(err error) Card {
 	return c
 }
 
+// unstored answers what could not be stored, and so was not taken.
+func unstored(err error) Card {
+	if provision.KindOf(err) == provision.Internal {
+		return noteCard(Bad, "I can't remember orders at the moment, so I took none. Try again in a minute")
+	}
+	c := errorCard(err)
+	c.Title, c.Text = "I took no order", c.Text+"."
+	return c
+}
+
 var commandRE = regexp.MustCompile(`(^|[ (])vm ([a-z])`)
 
 // typed is what to try as people type it: the engine leaves the slash to chat.

@@ -127,7 +127,7 @@ func (d *Desk) triage(ctx context.Context, in Inbound) Ack {
 	fresh, err := d.accept(ctx, in, secret, own)
 	if err != nil {
 		d.log.ErrorContext(ctx, "can't store an interaction", "platform", in.Platform, "id", in.ID, "err", err)
-		c := noteCard(Bad, "I can't remember orders at the moment, so I took none. Try again in a minute")
+		c := unstored(err)
 		return Ack{Whisper: &c}
 	}
 	if !fresh {

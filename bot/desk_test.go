@@ -185,6 +185,28 @@ func TestDeskSlowStore(t *testing.T) {
 	}
 }
 
+// fullInbox is a store without room.
+type fullInbox struct{ bot.Store }
+
+func (fullInbox) Accept(context.Context, provision.Inbox) (bool, error) {
+	return false, &provision.Error{Kind: provision.Unavailable, Say: "the bot can't store anything: the disk is full", Try: "make room", Err: errors.New("SQLITE_FULL")}
+}
+
+// Why no order is taken is told in words, with what helps, and without the
+// cause, which is the operator's.
+func TestDeskTellsWhyNothingIsStored(t *testing.T) {
+	inHouse(t, func(h *house) {
+		ack := h.send(bot.Inbound{ID: "full", Kind: bot.Command, By: alice, Text: "/vm install ubuntu"})
+		card := ack.Whisper
+		if card == nil || !strings.Contains(card.Text, "the disk is full") || len(card.Fields) != 1 || card.Fields[0].Value != "make room" {
+			t.Fatalf("answered with %+v", card)
+		}
+		if strings.Contains(fmt.Sprintf("%+v", card), "SQLITE") || h.engine.orders != 0 {
+			t.Errorf("%+v, with %d orders", card, h.engine.orders)
+		}
+	}, func(c *bot.DeskConfig) { c.Store = fullInbox{c.Store} })
+}
+
 // A defect of ours is answered, and ends neither this bot nor, finding what was
 // left behind, the next one.
 func TestDeskDefects(t *testing.T) {

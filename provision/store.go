@@ -138,13 +138,23 @@ type Store interface {
 	ForgetVM(ctx context.Context, cluster string, vmid int) error
 
 	// Audit adds a row; Seq, At, Prev and Hash are set by it. AuditRows yields
-	// rows in order. VerifyAudit reads all of them and returns how many there
-	// are; its error names the first row that was changed, or is missing.
+	// rows in order. VerifyAudit reads all of them and returns the last one, the
+	// zero AuditRow when there is none; its error names the first row that was
+	// changed, or is missing. Rows count as changed, too, that a filter would no
+	// longer find, or find for another. kept is the hash of a row that somebody
+	// wrote down, which must be among them; "": nobody did. Who can write to the
+	// store can cut the log off, or make a new one, but not with that hash in it.
 	Audit(ctx context.Context, r AuditRow) error
 	AuditRows(ctx context.Context, f AuditFilter) iter.Seq2[AuditRow, error]
-	VerifyAudit(ctx context.Context) (int64, error)
+	VerifyAudit(ctx context.Context, kept string) (last AuditRow, err error)
 
 	Switchboard
+
+	// Probe writes something that nobody reads, as an order is written, and
+	// tells why that does not work: an *Error with the cause in words, and what
+	// helps. It is cheap, and may be called as often as people ask how the bot
+	// is: an answer may be some seconds old.
+	Probe(ctx context.Context) error
 
 	// Prune deletes the events of jobs that came to rest before a time, and
 	// inbox rows handled by then and roles that lapsed by then, in batches,

@@ -97,6 +97,7 @@ type Store interface {
 	Follower
 	Jobs(ctx context.Context, f provision.Filter) ([]provision.Job, error)
 	Held(ctx context.Context, pool string) (map[string]provision.JobID, error)
+	Probe(ctx context.Context) error
 }
 
 // Run counts what happens until ctx ends, and lets scrapes ask the sources

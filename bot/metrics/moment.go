@@ -19,7 +19,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // What a scrape asks for. Ages are 0 when there is nothing of that age.
 var (
-	storeUp    = desc("store_up", "1 while the store answers.")
+	storeUp    = desc("store_up", "1 while the store takes what is written to it.")
 	jobsNow    = desc("jobs", "Jobs that have not come to rest, by state.", "cluster", "verb", "state")
 	jobsOldest = desc("jobs_oldest_seconds", "How long the job that is longest in a state has been in it.", "cluster", "state")
 
@@ -89,7 +89,7 @@ func (c *moment) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(c.ctx, scrapeTime)
 	defer cancel()
 	c.collectJobs(ch)
-	_, err := c.Store.Position(ctx)
+	err := c.Store.Probe(ctx)
 	for _, e := range c.Engines {
 		s := e.Status()
 		gauge(ch, workers, float64(s.Workers), s.Cluster)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,7 +43,7 @@ func (p *program) auditExport() *cobra.Command {
 				}
 				f.By = &provision.Actor{Platform: platform, ID: id}
 			}
-			return p.readStore(cmd.Context(), func(s provision.Store) error {
+			return p.readStore(cmd.Context(), func(s *sqlstore.Store) error {
 				out := json.NewEncoder(cmd.OutOrStdout())
 				out.SetEscapeHTML(false)
 				for row, err := range s.AuditRows(cmd.Context(), f) {
@@ -64,36 +65,43 @@ func (p *program) auditExport() *cobra.Command {
 	return cmd
 }
 
+// aHash is how verify prints the hash of a row.
+var aHash = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
 func (p *program) auditVerify() *cobra.Command {
-	return &cobra.Command{
+	var kept string
+	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Check that no row was changed, and none is missing",
 		Long: "Reads all rows and follows their hashes. The exit status is 0 when the chain is whole.\n" +
-			"Keep the hash that it prints somewhere else: whoever can write to the store could make\n" +
-			"a new chain, but not one that goes through it.",
-		Args: cobra.NoArgs,
+			"Keep the hash that it prints somewhere else, and give it to --from the next time:\n" +
+			"whoever can write to the store could cut the log off, or make a new chain, but not one\n" +
+			"that goes through it.",
+		Example: "  bot audit verify\n  bot audit verify --from 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.readStore(cmd.Context(), func(s provision.Store) error {
-				n, err := s.VerifyAudit(cmd.Context())
+			if kept != "" && !aHash.MatchString(kept) {
+				return fmt.Errorf("--from is %q: it is the hash that an earlier verify printed, 64 digits from 0 to f", kept)
+			}
+			return p.readStore(cmd.Context(), func(s *sqlstore.Store) error {
+				last, err := s.VerifyAudit(cmd.Context(), kept)
 				if err != nil {
-					return err
+					return fmt.Errorf("%s: %w", s.Where(), err)
 				}
-				last := "nothing"
-				for row, err := range s.AuditRows(cmd.Context(), provision.AuditFilter{Limit: 1}) {
-					if err != nil {
-						return err
-					}
-					last = fmt.Sprintf("row %d, hash %s", row.Seq, row.Hash)
+				if last.Seq == 0 {
+					return fmt.Errorf("%s: its audit log is empty, there is nothing to verify; see whether STORE_URL is right, and this the right folder", s.Where())
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d rows, none changed, none missing; the last is %s\n", n, last)
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rows, none changed, none missing; the last is row %d, hash %s\n", s.Where(), last.Seq, last.Seq, last.Hash)
 				return err
 			})
 		},
 	}
+	cmd.Flags().StringVar(&kept, "from", "", "the `hash` that an earlier verify printed, which must be in the log still")
+	return cmd
 }
 
 // readStore opens the store beside the bot that may run on it, to read.
-func (p *program) readStore(ctx context.Context, read func(provision.Store) error) (err error) {
+func (p *program) readStore(ctx context.Context, read func(*sqlstore.Store) error) (err error) {
 	c, err := readVars(p.env, p.dotenv)
 	if err != nil {
 		return err

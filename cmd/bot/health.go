@@ -23,10 +23,11 @@ import (
 func (h *house) checks() []web.Check {
 	checks := []web.Check{
 		{Name: "store", Ask: func(ctx context.Context) (string, error) {
-			if _, err := h.store.Position(ctx); err != nil {
-				return "", &provision.Error{Kind: provision.Unavailable, Say: "the store does not answer", Err: err}
+			err := h.store.Probe(ctx)
+			if err != nil && provision.KindOf(err) == provision.Internal {
+				err = &provision.Error{Kind: provision.Unavailable, Say: "the store does not answer", Try: "look at the bot's log", Err: err}
 			}
-			return "answers", nil
+			return "answers", err
 		}},
 	}
 	for _, site := range h.sites {

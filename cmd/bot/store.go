@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -52,12 +51,7 @@ func (p *program) storeCopyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if dir, ok := strings.CutPrefix(c.StoreURL, "sqlite:"); ok {
-				if _, err := os.Stat(dir); err != nil { // it would be made now, and nothing be copied
-					return fmt.Errorf("STORE_URL: there is no store in %s: %w", dir, err)
-				}
-			}
-			from, err := sqlstore.Open(cmd.Context(), c.StoreURL, sqlstore.Options{})
+			from, err := sqlstore.Open(cmd.Context(), c.StoreURL, sqlstore.Options{Existing: true})
 			if err != nil {
 				return fmt.Errorf("STORE_URL: %w", err)
 			}

@@ -75,7 +75,7 @@ func testCopy(t *testing.T, url string) {
 		if cards, err := s.Cards(t.Context(), "slack"); err != nil || len(cards) > 0 {
 			t.Errorf("cards that are not settled: %v, %v", cards, err)
 		}
-		if _, err := s.VerifyAudit(t.Context()); err != nil {
+		if _, err := s.VerifyAudit(t.Context(), ""); err != nil {
 			t.Error(err)
 		}
 		// The job that was under way goes on, and new ones come after it.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -25,7 +27,7 @@ const (
 )
 
 // openPostgres opens a database that other bots may use at the same time.
-func (s *Store) openPostgres(ctx context.Context, url string) error {
+func (s *Store) openPostgres(ctx context.Context, url string, mustExist bool) error {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		return err // pgx leaves the password out
@@ -35,6 +37,7 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 		// PgBouncer.
 		config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
+	s.addr, s.database = net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))), config.Database
 	s.dialect = dialect{
 		name:       goose.DialectPostgres,
 		forUpdate:  " FOR UPDATE",
@@ -58,8 +61,13 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 	if _, err := s.databaseTime(ctx, s.db); err != nil {
 		return err
 	}
+	if s.readOnly || mustExist {
+		if err := s.hasTables(ctx); err != nil {
+			return err
+		}
+	}
 	if s.readOnly {
-		return s.openPostgresReadOnly(ctx, config.Database)
+		return s.migrate(ctx)
 	}
 	// Several bots may start at once. The lock is a row of a table: a
 	// session's lock would not live behind PgBouncer.
@@ -74,16 +82,16 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 	return nil
 }
 
-// openPostgresReadOnly looks whether there is a store.
-func (s *Store) openPostgresReadOnly(ctx context.Context, database string) error {
+// hasTables makes sure that there is a store.
+func (s *Store) hasTables(ctx context.Context) error {
 	var there bool
 	if err := s.db.QueryRowContext(ctx, `SELECT to_regclass('feed') IS NOT NULL`).Scan(&there); err != nil {
 		return err
 	}
 	if !there {
-		return provision.Errorf(provision.NotFound, "there is no store in the database %s", database)
+		return &provision.Error{Kind: provision.NotFound, Say: "there is no store in the database " + s.database, Try: "see whether STORE_URL is right"}
 	}
-	return s.migrate(ctx)
+	return nil
 }
 
 // isConflict reports whether a transaction was undone by the database because

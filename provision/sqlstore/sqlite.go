@@ -24,7 +24,7 @@ const (
 
 // openSQLite opens the database in dir: one connection that writes, some that
 // read.
-func (s *Store) openSQLite(ctx context.Context, dir string) error {
+func (s *Store) openSQLite(ctx context.Context, dir string, mustExist bool) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -43,14 +43,14 @@ func (s *Store) openSQLite(ctx context.Context, dir string) error {
 	if s.readOnly {
 		return s.openSQLiteReadOnly(ctx, dir, file)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := s.takeDir(ctx, dir, mustExist); err != nil {
 		return err
 	}
-	if s.release, err = lockDir(filepath.Join(dir, lockFile), s.clock.Now()); err != nil {
+	if s.opened, err = os.Stat(file); err != nil {
 		return err
 	}
 	// synchronous=FULL: what Append has acknowledged survives a power cut.
-	if s.db, err = sql.Open("sqlite", dsn(file, "rwc", "journal_mode(WAL)", "synchronous(FULL)")); err != nil {
+	if s.db, err = sql.Open("sqlite", dsn(file, "rw", "journal_mode(WAL)", "synchronous(FULL)")); err != nil {
 		return err
 	}
 	s.db.SetMaxOpenConns(1)
@@ -70,8 +70,10 @@ func (s *Store) ownTime(context.Context, queryer) (time.Time, error) { return s.
 
 // openSQLiteReadOnly opens the database beside the process that owns it.
 func (s *Store) openSQLiteReadOnly(ctx context.Context, dir, file string) error {
-	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		return &provision.Error{Kind: provision.NotFound, Say: "there is no store in " + dir, Err: err}
+	if info, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return noStore(dir, err)
+	} else if err == nil && info.Size() == 0 {
+		return damaged(dir, sqliteFile+" is empty (0 bytes)", nil)
 	}
 	s.dialect.poll = time.Second // commits are another process's: nobody tells
 	var err error
@@ -80,7 +82,11 @@ func (s *Store) openSQLiteReadOnly(ctx context.Context, dir, file string) error 
 	}
 	s.db.SetMaxOpenConns(4)
 	s.reads = s.db
-	return s.migrate(ctx)
+	err = s.migrate(ctx)
+	if isDamage(err) {
+		err = damaged(dir, sqliteFile+" is no whole database", err)
+	}
+	return err
 }
 
 // voidLeases ends all leases and roles, and all talk: the lock on the data directory proves
@@ -108,16 +114,36 @@ func dsn(file, mode string, pragmas ...string) string {
 	return (&url.URL{Scheme: "file", Path: file, RawQuery: q.Encode()}).String()
 }
 
-// Backup writes a copy of the store, as of now, to file, which must not exist.
+// Backup writes a copy of the store, as of now, to file, which must not exist
+// and which nobody else may read.
 // Writers wait meanwhile, unless the store was opened for reading only, beside
 // its owner. Only SQLite can; PostgreSQL has pg_dump.
 func (s *Store) Backup(ctx context.Context, file string) error {
 	if s.dialect.name != goose.DialectSQLite3 {
 		return provision.Errorf(provision.Invalid, "a PostgreSQL store is backed up with pg_dump")
 	}
-	if _, err := os.Stat(file); err == nil {
+	// SQLite would let the umask say who may read it.
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
 		return &provision.Error{Kind: provision.Conflict, Say: file + " is there already", Try: "name a new file"}
 	}
-	_, err := s.db.ExecContext(ctx, `VACUUM INTO $1`, file)
-	return s.closedOr(err)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if _, err := s.db.ExecContext(ctx, `VACUUM INTO $1`, file); err != nil {
+		return errors.Join(backupTrouble(file, s.closedOr(err)), os.Remove(file))
+	}
+	return nil
+}
+
+// backupTrouble says that it is the backup's disk that is full: of the store's
+// nothing was asked.
+func backupTrouble(file string, err error) error {
+	if e, ok := errors.AsType[*provision.Error](err); ok && e.Say == fullSay {
+		return &provision.Error{Kind: provision.Full, Say: "there is no room for " + file, Try: "name a file on another disk", Err: err}
+	}
+	return err
 }

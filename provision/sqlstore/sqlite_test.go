@@ -1,6 +1,8 @@
 package sqlstore
 
 import (
+	"io"
+	"log/slog"
 	"testing"
 
 	"pvebot/provision"
@@ -44,3 +46,6 @@ func TestSQLite(t *testing.T) { storetest.Run(t, sqliteHarness()) }
 func BenchmarkSQLiteAppend(b *testing.B) { storetest.BenchmarkAppend(b, sqliteHarness()) }
 
 func BenchmarkSQLiteFollow(b *testing.B) { storetest.BenchmarkFollow(b, sqliteHarness(), 8) }
+
+// textLog writes a log for people to w.
+func textLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }

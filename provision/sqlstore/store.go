@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -32,6 +33,8 @@ type Options struct {
 	// ReadOnly opens an existing store without its lock, beside the process
 	// that owns it. Whatever writes fails.
 	ReadOnly bool
+	// Existing refuses to make a store where there is none.
+	Existing bool
 }
 
 // Store is a provision.Store on a SQL database.
@@ -47,6 +50,7 @@ type Store struct {
 	log      *slog.Logger
 	hub      *hub
 	bell     *bell // rings when there may be a question, or an answer
+	probes   prober
 
 	stop     context.CancelFunc // ends the goroutines in running
 	running  sync.WaitGroup
@@ -57,10 +61,13 @@ type Store struct {
 	skew   func() time.Duration
 	guess  guess
 	listen func(context.Context) // until the context ends; nil: nobody tells
+	// Where it is, for people: host and port, and the database's name.
+	addr, database string
 
 	// Of SQLite alone.
 	dir     string       // the data directory, "" on PostgreSQL
 	release func() error // gives the data directory's lock up
+	opened  os.FileInfo  // the database, as it was opened for writing; nil: it was not
 }
 
 var _ provision.Store = (*Store)(nil)
@@ -125,22 +132,22 @@ func open(ctx context.Context, url string, o Options, skew func() time.Duration)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{lease: o.Lease, clock: o.Clock, log: o.Log, readOnly: o.ReadOnly, skew: skew}
+	s := &Store{lease: o.Lease, clock: o.Clock, log: o.Log, readOnly: o.ReadOnly, skew: skew, probes: prober{turn: make(chan struct{}, 1)}}
 	var err error
 	switch scheme, rest, found := strings.Cut(url, ":"); {
 	case found && scheme == "sqlite":
-		err = s.openSQLite(ctx, rest)
+		err = s.openSQLite(ctx, rest, o.Existing)
 	case found && (scheme == "postgres" || scheme == "postgresql"):
-		err = s.openPostgres(ctx, url)
+		err = s.openPostgres(ctx, url, o.Existing)
 	default:
-		err = s.openSQLite(ctx, url)
+		err = s.openSQLite(ctx, url, o.Existing)
 	}
 	if err == nil {
 		err = s.watch(ctx)
 	}
 	if err != nil {
 		s.Close()
-		return nil, err
+		return nil, s.explain(err)
 	}
 	return s, nil
 }
@@ -210,7 +217,7 @@ func (s *Store) Close() error {
 // write is writeNow, and again while the database is away: then do may find
 // that it was committed the first time.
 func (s *Store) write(ctx context.Context, do func(*txn) error) error {
-	return s.patiently(ctx, func() error { return s.writeNow(ctx, do) })
+	return s.explain(s.patiently(ctx, func() error { return s.writeNow(ctx, do) }))
 }
 
 // writeNow runs do in a transaction, again when the database asks for that, and
@@ -228,6 +235,9 @@ func (s *Store) writeNow(ctx context.Context, do func(*txn) error) error {
 func (s *Store) writeOnce(ctx context.Context, do func(*txn) error) error {
 	if s.readOnly {
 		return provision.Errorf(provision.Conflict, "the store was opened for reading only")
+	}
+	if err := s.unmoved(); err != nil {
+		return err
 	}
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -258,12 +268,12 @@ func (s *Store) writeOnce(ctx context.Context, do func(*txn) error) error {
 	return err
 }
 
-// closedOr is ErrClosed when the store is closed, else err.
+// closedOr is ErrClosed when the store is closed, else err, explained.
 func (s *Store) closedOr(err error) error {
 	if s.hub != nil && s.hub.isClosed() {
 		return provision.ErrClosed
 	}
-	return err
+	return s.explain(err)
 }
 
 // micros is t as it is stored; 0 for the zero time.

@@ -176,7 +176,7 @@ func (s *Store) Append(ctx context.Context, l *provision.Lease, evs ...provision
 		return t.change(ctx, r, evs...)
 	})
 	if err != nil {
-		return provision.Signal{}, err
+		return provision.Signal{}, s.explain(err)
 	}
 	l.Job = r.job
 	return provision.Signal{Cancel: r.job.CancelAsked}, nil
@@ -300,5 +300,5 @@ func (s *Store) leased(ctx context.Context, l *provision.Lease, do func(*txn, *r
 	if err == nil {
 		l.Job = r.job
 	}
-	return err
+	return s.explain(err)
 }

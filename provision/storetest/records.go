@@ -81,8 +81,8 @@ func testAudit(e *env) {
 		{By: bob, What: "refused", Verb: "destroy", VMID: 101, Rule: "none"},
 		{By: alice, What: "ended", Verb: "install", VMID: 102, Job: 1, Cluster: "main", Result: "succeeded"},
 	}
-	if n, err := e.s.VerifyAudit(e.ctx); n != 0 || err != nil {
-		e.Errorf("an empty log verifies as %d, %v", n, err)
+	if last, err := e.s.VerifyAudit(e.ctx, ""); last.Seq != 0 || err != nil {
+		e.Errorf("an empty log verifies as %d, %v", last.Seq, err)
 	}
 	for _, r := range rows {
 		if err := e.s.Audit(e.ctx, r); err != nil {
@@ -116,7 +116,16 @@ func testAudit(e *env) {
 			e.Errorf("%+v selects %v, want %v", tt.f, got, tt.want)
 		}
 	}
-	if n, err := e.s.VerifyAudit(e.ctx); n != 3 || err != nil {
-		e.Errorf("three rows verify as %d, %v", n, err)
+	last, err := e.s.VerifyAudit(e.ctx, "")
+	if last.Seq != 3 || last.What != "ended" || last.Hash != last.Sum() || err != nil {
+		e.Errorf("three rows verify as %+v, %v", last, err)
+	}
+	for _, kept := range []string{last.Hash, last.Prev} {
+		if again, err := e.s.VerifyAudit(e.ctx, kept); err != nil || again.Hash != last.Hash {
+			e.Errorf("with the hash %s that was kept: %+v, %v", kept, again, err)
+		}
+	}
+	if _, err := e.s.VerifyAudit(e.ctx, provision.AuditRow{Seq: 4}.Sum()); err == nil {
+		e.Errorf("a hash that is not in the log was found in it")
 	}
 }

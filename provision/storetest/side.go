@@ -165,3 +165,27 @@ func testLead(e *env) {
 		e.Errorf("%d leaders of 10", leaders.Load())
 	}
 }
+
+// A probe leaves nothing that others see, and does not take a role from anybody.
+func testProbe(e *env) {
+	l := e.running("probed")
+	before, err := e.s.Position(e.ctx)
+	e.must(err)
+	for range 3 {
+		e.must(e.s.Probe(e.ctx))
+		e.clock.Move(Lease / 10)
+	}
+	atOnce(8, func(int) {
+		if err := e.s.Probe(e.ctx); err != nil {
+			e.Errorf("a probe beside others: %v", err)
+		}
+	})
+	if after, err := e.s.Position(e.ctx); err != nil || after != before {
+		e.Errorf("probes wrote events: %d, then %d, %v", before, after, err)
+	}
+	e.append(l, started("slot"))
+	e.must(e.s.Close())
+	if err := e.s.Probe(e.ctx); err == nil {
+		e.Errorf("a closed store is well")
+	}
+}

@@ -83,6 +83,7 @@ func Cases() []Case {
 		{"ask in vain", testAskInVain},
 		{"attended", testAttended},
 		{"crash", testCrash},
+		{"probe", testProbe},
 	}
 }
 

@@ -5,6 +5,7 @@ package apitest
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -36,6 +37,7 @@ type Options struct {
 type Site struct {
 	Sim      *pvesim.Sim
 	Store    provision.Store
+	Database string // the store's file
 	Cluster  *cluster.Cluster
 	Engine   *provision.Engine
 	Settings provision.Settings
@@ -65,8 +67,10 @@ func Start(t *testing.T, o Options) *Site {
 	check(err)
 	where := cluster.Config{Name: "sim", PVEEtc: reach.PVEEtc, RunDir: reach.RunDir, BootIDFile: reach.BootIDFile}
 	s.Cluster = cluster.New(nodes, cluster.NewTasks(nodes, where), where)
-	s.Store, err = sqlstore.Open(t.Context(), "sqlite:"+t.TempDir(), sqlstore.Options{})
+	data := t.TempDir()
+	s.Store, err = sqlstore.Open(t.Context(), "sqlite:"+data, sqlstore.Options{})
 	check(err)
+	s.Database = filepath.Join(data, "pvebot.db")
 	t.Cleanup(func() { s.Store.Close() })
 	s.Settings = provision.Settings{MainNode: "pve1", Pool: pool, Storage: "local-lvm", ImageDir: reach.ImageDir}
 	if o.Settings != nil {

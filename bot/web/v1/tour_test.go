@@ -149,7 +149,7 @@ func TestTour(t *testing.T) {
 	if len(log.Rows) != 1 || log.Rows[0].What != "refused" || log.Rows[0].Verb != "stop" {
 		t.Errorf("the audit log of guest is %+v", log.Rows)
 	}
-	if _, err := s.Store.VerifyAudit(t.Context()); err != nil {
+	if _, err := s.Store.VerifyAudit(t.Context(), ""); err != nil {
 		t.Error(err)
 	}
 	for path, item := range ops.spec.doc["paths"].(map[string]any) {
