@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"pvebot/provision"
+	"pvebot/provision/storetest"
 )
 
 // The lock is on the directory: who removes the file that tells its owner lets
@@ -314,5 +315,37 @@ func TestRootMakesTheStoreItsOwners(t *testing.T) {
 		if of := info.Sys().(*syscall.Stat_t); of.Uid != 4711 || of.Gid != 4712 {
 			t.Errorf("%s belongs to %d:%d", name, of.Uid, of.Gid)
 		}
+	}
+}
+
+// So is what root restores there, and it is restored through no link of others.
+func TestRootRestoresForTheOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir, victim, backup := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "backup.db")
+	if err := errors.Join(os.Chown(dir, 4711, 4712), openStore(t, t.TempDir(), Options{}).Backup(t.Context(), backup)); err != nil {
+		t.Fatal(err)
+	}
+	kept, part := filepath.Join(victim, "kept"), filepath.Join(dir, sqliteFile+".part")
+	if err := errors.Join(os.WriteFile(kept, []byte("kept"), 0o600), os.Symlink(kept, part)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Restore(t.Context(), backup, "sqlite:"+dir, storetest.NewClock().Now()); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Lstat(filepath.Join(dir, sqliteFile))
+	if err != nil || !info.Mode().IsRegular() || info.Sys().(*syscall.Stat_t).Uid != 4711 {
+		t.Errorf("the store is %+v, %v", info, err)
+	}
+	if text, err := os.ReadFile(kept); err != nil || string(text) != "kept" {
+		t.Errorf("what the link leads to is %q, %v", text, err)
+	}
+	link := filepath.Join(victim, "data")
+	if err := errors.Join(os.Symlink(t.TempDir(), link), os.Lchown(link, 4711, 4711)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Restore(t.Context(), backup, link, storetest.NewClock().Now()); provision.KindOf(err) != provision.Denied {
+		t.Errorf("restored through a link: %v", err)
 	}
 }

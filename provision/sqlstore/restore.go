@@ -26,7 +26,14 @@ func Restore(ctx context.Context, file, url string, now time.Time) (err error) {
 	if err := sound(ctx, file); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	whole, err := filepath.Abs(dir)
+	if err == nil {
+		err = ownWay(whole)
+	}
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
 		return err
 	}
 	release, err := lockDir(filepath.Join(dir, lockFile), now)
@@ -36,17 +43,24 @@ func Restore(ctx context.Context, file, url string, now time.Time) (err error) {
 	defer func() { err = errors.Join(err, release()) }()
 	store := filepath.Join(dir, sqliteFile)
 	// SQLite would mix a log that is left of another database into this one.
-	for _, left := range []string{store, store + "-wal", store + "-journal"} {
-		if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+	for _, end := range append([]string{""}, besides...) {
+		left := store + end
+		if _, err := os.Lstat(left); !errors.Is(err, fs.ErrNotExist) {
 			return errors.Join(&provision.Error{Kind: provision.Conflict,
 				Say: "there is a store, or what is left of one, in " + dir, Try: "move " + left + " away first"}, err)
 		}
 	}
 	part := store + ".part"
+	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if err := copyFile(file, part); err != nil {
 		return errors.Join(err, os.Remove(part))
 	}
-	return os.Rename(part, store)
+	if err := os.Rename(part, store); err != nil {
+		return err
+	}
+	return syncDir(dir)
 }
 
 // sound checks that file is a whole store.
@@ -78,14 +92,15 @@ func sound(ctx context.Context, file string) error {
 	return nil
 }
 
-// copyFile copies a file and sees to it that it is on the disk.
+// copyFile copies a file to one that must not be there, for whom its directory
+// belongs to, and sees to it that it is on the disk.
 func copyFile(from, to string) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -93,5 +108,5 @@ func copyFile(from, to string) (err error) {
 	if _, err := io.Copy(out, in); err != nil {
 		return err
 	}
-	return out.Sync()
+	return errors.Join(handOver(out), out.Sync())
 }
