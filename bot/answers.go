@@ -206,8 +206,8 @@ func count(n int, one, many string) string {
 }
 
 // helpCard is help on one verb, or on all of them.
-func helpCard(topic string) Card {
-	page := commands.HelpPage(topic)
+func helpCard(topic string, images []provision.Image) Card {
+	page := commands.HelpPage(topic, images)
 	c := Card{Title: page.Title, Text: page.Text}
 	for _, s := range page.Sections {
 		told := slices.ContainsFunc(s.Rows, func(r commands.Row) bool { return r.Text != "" })

@@ -264,7 +264,7 @@ func (d *Desk) firstAnswer(ctx context.Context, in Inbound) (ack Ack, secret boo
 		return whisper(errorCard(err)), false
 	}
 	if help, ok := req.(commands.Help); ok {
-		return whisper(d.help(help.Topic)), false
+		return whisper(at.help(ctx, help.Topic)), false
 	}
 	if denied := at.mayAsk(ctx, in, req); denied != nil {
 		return whisper(*denied), false

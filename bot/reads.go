@@ -44,7 +44,7 @@ func (d counter) read(ctx context.Context, in Inbound, req commands.Request) (Ca
 		jobs, err := d.store.Jobs(ctx, provision.Filter{Limit: d.newest(in.Platform)})
 		return jobsCard(jobs, d.clock.Now(), d.several()), err
 	case commands.Help:
-		return d.help(req.Topic), nil
+		return d.help(ctx, req.Topic), nil
 	case commands.Cancel:
 		return d.cancel(ctx, in, req.Job)
 	case commands.Can:

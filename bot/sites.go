@@ -121,8 +121,9 @@ func (d counter) asker(in Inbound) Asker {
 
 // help is the answer to help, with the clusters where people have to know
 // them.
-func (d *Desk) help(topic string) Card {
-	c := helpCard(topic)
+func (d counter) help(ctx context.Context, topic string) Card {
+	images, _ := d.inventory.Images(ctx) // without them help tells no versions
+	c := helpCard(topic, images)
 	if v, known := commands.VerbOf(topic); d.several() && (v.Sited || !known) {
 		c.Lines = append(c.Lines, "There are several clusters: "+strings.Join(d.sites.Names(), ", ")+". Say which with "+commands.ClusterParam.Label()+".")
 	}

@@ -1,8 +1,11 @@
 package commands
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
+
+	"pvebot/provision"
 )
 
 // Page is help as data: a card shows it its own way.
@@ -23,10 +26,10 @@ type Section struct {
 type Row struct{ Code, Text string }
 
 // HelpPage is the help on the verb called topic, or on everything for "" and
-// for what is no verb.
-func HelpPage(topic string) Page {
+// for what is no verb. It tells the default versions of images.
+func HelpPage(topic string, images []provision.Image) Page {
 	if v := table.verb(topic); v != nil {
-		return v.help()
+		return v.help(images)
 	}
 	return table.help()
 }
@@ -51,11 +54,14 @@ func (g grammar) help() Page {
 	}
 }
 
-func (v *Verb) help() Page {
+func (v *Verb) help(images []provision.Image) Page {
 	page := Page{Title: "/vm " + v.Usage(), Text: strings.Join(append([]string{v.Summary + "."}, v.Notes...), " ")}
 	var params, examples Section
 	params.Title, examples.Title = "Values", "For example"
 	for _, p := range v.Params() {
+		if p.Type == TypeVersion {
+			p.Default = cmp.Or(defaultVersions(images), p.Default)
+		}
 		params.Rows = append(params.Rows, Row{p.written(), p.describe()})
 	}
 	if len(params.Rows) > 0 {
@@ -69,6 +75,17 @@ func (v *Verb) help() Page {
 		page.Sections = append(page.Sections, Section{"Other words for it", []Row{{Code: strings.Join(v.Also, ", ")}}})
 	}
 	return page
+}
+
+// defaultVersions tells what each system alone means: debian 13, ubuntu 26.04.
+func defaultVersions(images []provision.Image) string {
+	var defaults []string
+	for _, im := range images {
+		if im.Default {
+			defaults = append(defaults, im.OS+" "+im.Version)
+		}
+	}
+	return strings.Join(defaults, ", ")
 }
 
 // describe is the parameter in one line: summary, limits, default.

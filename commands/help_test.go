@@ -18,7 +18,7 @@ func TestHelpPage(t *testing.T) {
 		if topic == "" {
 			file = filepath.Join("testdata", "help", "help.golden")
 		}
-		got := HelpPage(topic).String()
+		got := HelpPage(topic, lab.Images).String()
 		if *update {
 			if err := os.MkdirAll(filepath.Dir(file), 0o777); err != nil {
 				t.Fatal(err)
@@ -35,7 +35,7 @@ func TestHelpPage(t *testing.T) {
 			t.Errorf("%s (go test ./commands -update writes it anew):\n%s", file, d)
 		}
 	}
-	if d := cmp.Diff(HelpPage(""), HelpPage("nonsense")); d != "" {
+	if d := cmp.Diff(HelpPage("", nil), HelpPage("nonsense", nil)); d != "" {
 		t.Errorf("help on nonsense: %s", d)
 	}
 }

@@ -35,7 +35,7 @@ var table = newGrammar(
 		Summary: "Make and set up a new VM",
 		Args: []Param{
 			{Name: "os", Type: TypeOS, Required: true, Summary: "The operating system, like ubuntu or debian", Example: "ubuntu"},
-			{Name: "version", Type: TypeVersion, Summary: "Its version, like 24.04 or bookworm", Default: "the newest long-term one", Example: "24.04"},
+			{Name: "version", Type: TypeVersion, Summary: "Its version, like 24.04 or bookworm", Default: "the system's usual one", Example: "24.04"},
 		},
 		Flags: []Param{
 			{Name: "name", Type: TypeName, Summary: "The VM's name, a DNS name", Default: "OS-VMID, like ubuntu-101", Example: "web-1"},

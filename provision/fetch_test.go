@@ -71,19 +71,19 @@ func TestDepot(t *testing.T) {
 		card    string // the step that chooses says it
 		say     string
 	}{
-		"shared":         {image: "nfs:import/ubuntu-24.04-"},
-		"local":          {options: pvesim.Options{Storages: local("import", "iso")}, image: "local:import/ubuntu-24.04-"},
-		"none has it":    {options: pvesim.Options{Storages: local("iso")}, image: "FOLDER/ubuntu-24.04-"},
-		"before 8.4":     {options: pvesim.Options{Version: "8.3.5"}, image: "FOLDER/ubuntu-24.04-"},
-		"8.4":            {options: pvesim.Options{Version: "8.4.21"}, image: "nfs:import/ubuntu-24.04-"},
-		"not wanted":     {storage: "none", image: "FOLDER/ubuntu-24.04-"},
+		"shared":         {image: "nfs:import/ubuntu-26.04-"},
+		"local":          {options: pvesim.Options{Storages: local("import", "iso")}, image: "local:import/ubuntu-26.04-"},
+		"none has it":    {options: pvesim.Options{Storages: local("iso")}, image: "FOLDER/ubuntu-26.04-"},
+		"before 8.4":     {options: pvesim.Options{Version: "8.3.5"}, image: "FOLDER/ubuntu-26.04-"},
+		"8.4":            {options: pvesim.Options{Version: "8.4.21"}, image: "nfs:import/ubuntu-26.04-"},
+		"not wanted":     {storage: "none", image: "FOLDER/ubuntu-26.04-"},
 		"another wanted": {storage: "local", say: "storage local takes no images to import on pve1"},
 		"shared is full": {
-			options: pvesim.Options{Storages: full("nfs")}, image: "local:import/ubuntu-24.04-",
+			options: pvesim.Options{Storages: full("nfs")}, image: "local:import/ubuntu-26.04-",
 			card: "for storage local: nfs has 0M free",
 		},
 		"all are full": {
-			options: pvesim.Options{Storages: full("nfs", "local")}, image: "FOLDER/ubuntu-24.04-",
+			options: pvesim.Options{Storages: full("nfs", "local")}, image: "FOLDER/ubuntu-26.04-",
 			card: "for FOLDER: nfs has 0M free, local has 0M free",
 		},
 		"the wanted is full": {
@@ -122,7 +122,7 @@ func TestDepot(t *testing.T) {
 // A storage that fills up between the choice and the download is passed over;
 // when there is no other one, people are told that it is full.
 func TestDepotFillsUp(t *testing.T) {
-	for wanted, want := range map[string]string{"": "FOLDER/ubuntu-24.04-", "nfs": "storage nfs on pve1 has 0M free"} {
+	for wanted, want := range map[string]string{"": "FOLDER/ubuntu-26.04-", "nfs": "storage nfs on pve1 has 0M free"} {
 		t.Run("storage "+wanted, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, pvesim.Options{})
@@ -173,7 +173,7 @@ func TestImageIsRefreshed(t *testing.T) {
 			}
 			url := pvesim.UbuntuImageURL
 			dir, file := url[:strings.LastIndex(url, "/")+1], url[strings.LastIndex(url, "/")+1:]
-			body := pvesim.CloudImage(4<<30, "ubuntu 24.04")
+			body := pvesim.CloudImage(4<<30, "ubuntu 26.04")
 			s.sim.SetWeb(url, body)
 			s.sim.SetWeb(dir+"SHA256SUMS", pvesim.Sums("SHA256SUMS", file, body))
 			second, n, _ := install()

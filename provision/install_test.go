@@ -226,7 +226,7 @@ func TestInstallFails(t *testing.T) {
 		},
 		"no checksum file": {
 			func(s *pvesim.Sim) { s.FailOnce("wget -T 10 -t 2 -qO-", 8, "ERROR 404: Not Found.") },
-			"validating OS image URL", "pve1 can't fetch https://cloud-images.ubuntu.com/releases/24.04/release/SHA256SUMS",
+			"validating OS image URL", "pve1 can't fetch https://cloud-images.ubuntu.com/releases/26.04/release/SHA256SUMS",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

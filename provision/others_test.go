@@ -73,10 +73,10 @@ func TestVMIDIsBeingCreatedBySomebody(t *testing.T) {
 // image brings an image onto a node and returns what import-from takes.
 func (s *site) image(node string) string {
 	s.t.Helper()
-	if _, err := s.stock().Fetch(s.t.Context(), node, "ubuntu", "24.04", func(string) {}); err != nil {
+	if _, err := s.stock().Fetch(s.t.Context(), node, "ubuntu", "26.04", func(string) {}); err != nil {
 		s.t.Fatal(err)
 	}
-	rec, err := s.pve.ImageRecord(s.t.Context(), node, s.settings.ImageDir, "ubuntu-24.04")
+	rec, err := s.pve.ImageRecord(s.t.Context(), node, s.settings.ImageDir, "ubuntu-26.04")
 	if err != nil {
 		s.t.Fatal(err)
 	}

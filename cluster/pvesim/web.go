@@ -12,10 +12,10 @@ import (
 	"pvebot/cluster/pvesim/shim"
 )
 
-// Two of the images that DefaultWeb has.
+// Two of the images that DefaultWeb has: what ubuntu and debian alone mean.
 const (
-	UbuntuImageURL = "https://cloud-images.ubuntu.com/releases/24.04/release/ubuntu-24.04-server-cloudimg-amd64.img"
-	DebianImageURL = "https://cloud.debian.org/images/cloud/bookworm/latest/debian-12-generic-amd64.qcow2"
+	UbuntuImageURL = "https://cloud-images.ubuntu.com/releases/26.04/release/ubuntu-26.04-server-cloudimg-amd64.img"
+	DebianImageURL = "https://cloud.debian.org/images/cloud/trixie/latest/debian-13-generic-amd64.qcow2"
 )
 
 // cloudImages are what distributors publish: where, with which checksum file,
@@ -24,13 +24,13 @@ var cloudImages = []struct {
 	url, sums, system string
 	size              int64
 }{
-	{UbuntuImageURL, "SHA256SUMS", "ubuntu 24.04", 3*gib + 512*mib},
+	{"https://cloud-images.ubuntu.com/releases/24.04/release/ubuntu-24.04-server-cloudimg-amd64.img", "SHA256SUMS", "ubuntu 24.04", 3*gib + 512*mib},
 	{"https://cloud-images.ubuntu.com/releases/20.04/release/ubuntu-20.04-server-cloudimg-amd64.img", "SHA256SUMS", "ubuntu 20.04", 2252 * mib},
 	{"https://cloud-images.ubuntu.com/releases/22.04/release/ubuntu-22.04-server-cloudimg-amd64.img", "SHA256SUMS", "ubuntu 22.04", 2252 * mib},
-	{"https://cloud-images.ubuntu.com/releases/26.04/release/ubuntu-26.04-server-cloudimg-amd64.img", "SHA256SUMS", "ubuntu 26.04", 3*gib + 512*mib},
+	{UbuntuImageURL, "SHA256SUMS", "ubuntu 26.04", 3*gib + 512*mib},
 	{"https://cloud.debian.org/images/cloud/bullseye/latest/debian-11-generic-amd64.qcow2", "SHA512SUMS", "debian 11", 2 * gib},
-	{DebianImageURL, "SHA512SUMS", "debian 12", 2 * gib},
-	{"https://cloud.debian.org/images/cloud/trixie/latest/debian-13-generic-amd64.qcow2", "SHA512SUMS", "debian 13", 3 * gib},
+	{"https://cloud.debian.org/images/cloud/bookworm/latest/debian-12-generic-amd64.qcow2", "SHA512SUMS", "debian 12", 2 * gib},
+	{DebianImageURL, "SHA512SUMS", "debian 13", 3 * gib},
 	{"https://dl.rockylinux.org/pub/rocky/8/images/x86_64/Rocky-8-GenericCloud-Base.latest.x86_64.qcow2", "CHECKSUM", "rocky 8", 10 * gib},
 	{"https://dl.rockylinux.org/pub/rocky/9/images/x86_64/Rocky-9-GenericCloud-Base.latest.x86_64.qcow2", "CHECKSUM", "rocky 9", 10 * gib},
 	{"https://dl.rockylinux.org/pub/rocky/10/images/x86_64/Rocky-10-GenericCloud-Base.latest.x86_64.qcow2", "CHECKSUM", "rocky 10", 10 * gib},

@@ -32,12 +32,12 @@ func TestImages(t *testing.T) {
 	}
 	text, err := run()
 	shows(text, err, "Debian 12 (bookworm)", "Rocky Linux 10", "2035-05")
-	text, err = run("fetch", "debian", "--node", "pve2")
+	text, err = run("fetch", "debian", "12", "--node", "pve2")
 	shows(text, err, "pve2: Debian 12 (bookworm) is ", "pvebot/debian-12-")
 	if strings.Contains(text, "pve1") {
 		t.Errorf("pve1 was not meant:\n%s", text)
 	}
-	text, err = run("fetch", "debian")
+	text, err = run("fetch", "debian", "12")
 	shows(text, err, "pve1: Debian 12 (bookworm) is ", "pve2: on pve2 already")
 	text, err = run()
 	shows(text, err, "pve1  ", "pve2  ", "pvebot/debian-12-")
@@ -73,23 +73,23 @@ func TestImages(t *testing.T) {
 	text, err = run("prune")
 	shows(text, err, "Nothing to remove.")
 
-	text, err = run("fetch", "debian", "--node", "pve1", "--template")
+	text, err = run("fetch", "debian", "12", "--node", "pve1", "--template")
 	shows(text, err, "pve1: Debian 12 (bookworm) has the template 9000 on local-lvm")
-	text, err = run("fetch", "debian", "--node", "pve1", "--template")
+	text, err = run("fetch", "debian", "12", "--node", "pve1", "--template")
 	shows(text, err, "has the template 9000")
 	if vm, ok := sim.VM(9000); !ok || vm.Options["template"] != "1" || vm.Name != "template-debian-12" {
 		t.Errorf("the template is %+v", vm)
 	}
 	text, err = run("prune")
 	shows(text, err, "Nothing to remove.")
-	if _, err := run("fetch", "debian", "--node", "pve1", "--template", "--storage", "local"); err == nil || !strings.Contains(err.Error(), "storage local is not for VM disks") {
+	if _, err := run("fetch", "debian", "12", "--node", "pve1", "--template", "--storage", "local"); err == nil || !strings.Contains(err.Error(), "storage local is not for VM disks") {
 		t.Errorf("a template on local: %v", err)
 	}
 
 	if _, err := run("fetch", "beos"); err == nil || !strings.Contains(err.Error(), "there is no image of beos") {
 		t.Errorf("beos: %v", err)
 	}
-	if _, err := run("fetch", "debian", "--node", "pve9"); err == nil || !strings.Contains(err.Error(), "there is no NODE_pve9; there are pve1, pve2") {
+	if _, err := run("fetch", "debian", "12", "--node", "pve9"); err == nil || !strings.Contains(err.Error(), "there is no NODE_pve9; there are pve1, pve2") {
 		t.Errorf("pve9: %v", err)
 	}
 }

@@ -11,11 +11,12 @@ import (
 func TestFind(t *testing.T) {
 	c := Default()
 	for _, tt := range []struct{ os, version, want string }{
-		{"ubuntu", "", "Ubuntu 24.04 LTS"},
+		{"ubuntu", "", "Ubuntu 26.04 LTS"},
+		{"ubuntu", "lts", "Ubuntu 26.04 LTS"},
 		{"ubuntu", "24.04", "Ubuntu 24.04 LTS"},
 		{"ubuntu", "noble", "Ubuntu 24.04 LTS"},
 		{"ubuntu", "26.04", "Ubuntu 26.04 LTS"},
-		{"debian", "", "Debian 12 (bookworm)"},
+		{"debian", "", "Debian 13 (trixie)"},
 		{"debian", "trixie", "Debian 13 (trixie)"},
 		{"rocky", "", "Rocky Linux 9"},
 		{"rockylinux", "10", "Rocky Linux 10"},
@@ -62,6 +63,13 @@ func TestCatalogueIsSound(t *testing.T) {
 	for os, n := range defaults {
 		if n != 1 {
 			t.Errorf("%s has %d defaults", os, n)
+		}
+	}
+	for _, i := range Default().All() {
+		d, err := Default().Find(i.OS, "")
+		_, scripted := i.InitScript()
+		if widespread := i.CPU == "kvm64" || i.CPU == "x86-64-v2"; err != nil || scripted && widespread && compareVersions(i.Version, d.Version) > 0 {
+			t.Errorf("%s is newer than the default, %s (%v)", i.Title, d.Title, err)
 		}
 	}
 	want := []string{
@@ -124,7 +132,7 @@ func TestExtend(t *testing.T) {
 	if err != nil || debian.Version != "13" || debian.Script != "debian_12" || debian.File("ff") != "debian-13-ff.raw" {
 		t.Errorf("%+v, %v", debian, err)
 	}
-	if old, err := Default().Find("debian", ""); err != nil || old.Version != "12" {
+	if old, err := Default().Find("debian", ""); err != nil || old.Version != "13" {
 		t.Errorf("the built-in catalogue changed: %+v, %v", old, err)
 	}
 	if n := len(c.All()) - len(Default().All()); n != 1 {
