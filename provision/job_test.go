@@ -236,3 +236,17 @@ func TestJobSurvivesStorage(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A stored name that only its bearer could read as theirs is not shown to
+// others.
+func TestActorIsNamedForEverybody(t *testing.T) {
+	for want, a := range map[string]Actor{
+		"alice":     {Platform: "slack", ID: "U1", Name: "alice"},
+		"slack/U1":  {Platform: "slack", ID: "U1"},
+		"web/local": {Platform: "web", ID: "local", Name: "you"},
+	} {
+		if got := a.String(); got != want {
+			t.Errorf("%+v is %q, want %q", a, got, want)
+		}
+	}
+}

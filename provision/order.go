@@ -12,12 +12,17 @@ type Actor struct {
 // Key is platform/id, as policy and audit write it.
 func (a Actor) Key() string { return a.Platform + "/" + a.ID }
 
+// String is the actor's name as everybody may read it.
 func (a Actor) String() string {
-	if a.Name != "" {
-		return a.Name
+	if a.Name == "" || a.Name == addressed {
+		return a.Key()
 	}
-	return a.Key()
+	return a.Name
 }
+
+// addressed was the stored name of whoever sat at the bot's own machine up to
+// version 0.1. To other readers it means themselves.
+const addressed = "you"
 
 // Same reports whether a and b are one person: display names do not count.
 func (a Actor) Same(b Actor) bool { return a.Platform == b.Platform && a.ID == b.ID }

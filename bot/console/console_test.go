@@ -45,7 +45,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-var me = provision.Actor{Platform: Platform, ID: "me", Name: "you"}
+var me = provision.Actor{Platform: Platform, ID: "me", Name: "alice"}
 
 // paper is an Out that is no terminal.
 type paper struct {

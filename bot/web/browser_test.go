@@ -364,7 +364,7 @@ func TestBrowserPhone(t *testing.T) {
 		if i != 1 && i != len(acts)-1 {
 			continue
 		}
-		w.room.hear(fmt.Sprint(i), provision.Actor{Platform: Platform, ID: "local", Name: "you"}, "/vm install ubuntu --name web-1")
+		w.room.hear(fmt.Sprint(i), provision.Actor{Platform: Platform, ID: "local"}, "/vm install ubuntu --name web-1")
 		if _, err := w.Post(t.Context(), provision.Conversation{Platform: Platform}, act.card()); err != nil {
 			t.Fatal(err)
 		}
@@ -399,7 +399,7 @@ func TestBrowserClusters(t *testing.T) {
 	const shown = `[...document.querySelectorAll("#side .panel:not([hidden])")].map((p) => p.id).join()`
 	b.see(`document.querySelector("#panel-vms-taipei").textContent.includes("alice")`)
 	b.see(`document.querySelector("#panel-nodes-berlin .panel-error").textContent === "no bot works for cluster berlin"`)
-	b.see(`document.querySelector("#panel-jobs .row").textContent.includes("you · taipei")`)
+	b.see(`document.querySelector("#panel-jobs .row").textContent.includes("web/local · taipei")`)
 	b.see(shown + ` === "panel-jobs,panel-vms-taipei,panel-nodes-taipei,panel-vms-berlin,panel-nodes-berlin"`)
 	b.shoot("clusters")
 	b.do(chromedp.KeyEvent("k", chromedp.KeyModifiers(2)), chromedp.KeyEvent("\t", chromedp.KeyModifiers(8))) // Ctrl; Shift

@@ -68,7 +68,7 @@ func (m *memory) accept(t testing.TB, id provision.JobID, steps ...string) provi
 		Job: id, Kind: provision.JobAccepted, State: provision.StateQueued, Plan: plan,
 		Order: &provision.Order{
 			Key: "k" + id.String(), Cluster: "taipei", Text: "/vm install ubuntu",
-			By:   provision.Actor{Platform: Platform, ID: "local", Name: "you"},
+			By:   provision.Actor{Platform: Platform, ID: "local"},
 			Spec: provision.Install{OS: "ubuntu", Version: "24.04", Cores: 2, MemoryMB: 2048, DiskMB: 16384},
 		},
 	})

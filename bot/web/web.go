@@ -65,7 +65,7 @@ type Config struct {
 	// Secret signs login links and sessions; at least MinSecret bytes. Without one
 	// nobody needs to log in, and who surely sits at this machine is Actor.
 	Secret []byte
-	// Actor is who everybody is without a Secret; default web/local, "you".
+	// Actor is who everybody is without a Secret; default web/local.
 	Actor provision.Actor
 
 	// Gate says which addresses may come in, and through which proxies; nil:
@@ -136,7 +136,7 @@ func New(cfg Config) *Web {
 		cfg.Gate, _ = access.New(access.Config{}) // only origins can be wrong
 	}
 	if cfg.Actor == (provision.Actor{}) {
-		cfg.Actor = provision.Actor{Platform: Platform, ID: "local", Name: "you"}
+		cfg.Actor = provision.Actor{Platform: Platform, ID: "local"}
 	}
 	w := &Web{cfg: cfg, log: cfg.Log.With("platform", Platform), room: newRoom(cfg.Clock), gate: cfg.Gate}
 	w.panel = newPanels(cfg, w.room, w.log)

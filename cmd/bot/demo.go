@@ -88,7 +88,7 @@ func (p *program) demo(ctx context.Context, o demoOptions, args []string) (err e
 	}
 	page := web.New(web.Config{
 		Store: h.store, Inventory: h.engine, Fleet: h.engine, Clock: h.clock, Log: log, Addr: o.listen, Version: versionName(),
-		Actor:  provision.Actor{Platform: web.Platform, ID: "demo", Name: "you"},
+		Actor:  provision.Actor{Platform: web.Platform, ID: "demo", Name: "demo"},
 		Checks: h.checks(), Metrics: h.metrics, API: api, Gate: gate, MaySee: h.maySee,
 	})
 	fmt.Fprintf(p.out, "A simulated Proxmox VE cluster is running. Open %s and type:\n\n  /vm install ubuntu\n\nCtrl-C ends it.\n", page.URL())
@@ -117,7 +117,7 @@ func (p *program) demoLine(ctx context.Context, h *house, line string) error {
 
 // console is the terminal that the program runs in.
 func (p *program) console() *console.Console {
-	c := console.Config{Out: p.out, NoColor: lookup(p.env, "NO_COLOR") != "", Actor: provision.Actor{Platform: console.Platform, ID: "you", Name: "you"}}
+	c := console.Config{Out: p.out, NoColor: lookup(p.env, "NO_COLOR") != "", Actor: provision.Actor{Platform: console.Platform, ID: "you", Name: "demo"}}
 	if f, ok := p.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) && lookup(p.env, "TERM") != "dumb" {
 		c.TTY = true
 		c.Width = func() int { w, _, _ := term.GetSize(int(f.Fd())); return w }
