@@ -108,8 +108,8 @@ func TestNamedNetwork(t *testing.T) {
 		t.Errorf("VM %d is in the default network", job.Facts.VMID)
 	}
 	for say, spec := range map[string]provision.Install{
-		"there is no network lan; there are dmz, office":                                                                               {OS: "ubuntu", Network: "lan"},
-		"id 101 is outside 5000-5009, the ids whose addresses are given out":                                                           {OS: "ubuntu", Network: "dmz", VMID: 101},
+		"there is no network lan; there are dmz, office":                                                                             {OS: "ubuntu", Network: "lan"},
+		"id 101 is outside 5000-5009, the ids whose addresses are given out":                                                         {OS: "ubuntu", Network: "dmz", VMID: 101},
 		"in network office DHCP gives the addresses, and the image of Debian 13 (trixie) has no guest agent that could tell its own": {OS: "debian", Network: "office"},
 	} {
 		_, err := s.order(spec)

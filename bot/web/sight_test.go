@@ -119,7 +119,7 @@ func TestNobodyIsLocalBehindAProxy(t *testing.T) {
 func TestLoginWithoutARole(t *testing.T) {
 	mem := newMemory()
 	mem.accept(t, 1, "creating VM") // web/local's
-	local := provision.Actor{Platform: Platform, ID: "local", Name: "you"}
+	local := provision.Actor{Platform: Platform, ID: "local"}
 	w := start(t, Config{
 		Store: mem, Inventory: threeNodes, Secret: testSecret,
 		MaySee: func(by provision.Actor, verb, _ string) error {
