@@ -144,7 +144,12 @@ func cmdVolumes(node, storage string) Cmd {
 	return pvesh("/nodes/" + node + "/storage/" + storage + "/content")
 }
 
-func cmdNetworks(node string) Cmd { return pvesh("/nodes/" + node + "/network") }
+// PVE: only who asks for any_bridge is told of the vnets on the node.
+func cmdNetworks(node string) Cmd {
+	cmd := pvesh("/nodes/" + node + "/network")
+	cmd.Argv = append(cmd.Argv, "--type", "any_bridge")
+	return cmd
+}
 
 func cmdNodeStatus(node string) Cmd { return pvesh("/nodes/" + node + "/status") }
 

@@ -38,7 +38,7 @@ var commandLines = []string{
 
 	"pvesh get /cluster/resources --output-format json",
 	"pvesh get /nodes/NODE/status --output-format json",
-	"pvesh get /nodes/NODE/network --output-format json",
+	"pvesh get /nodes/NODE/network --output-format json --type any_bridge",
 	"pvesh get /nodes/NODE/storage --output-format json",
 	"pvesh get /nodes/NODE/storage/STORAGE/content --output-format json",
 	"pvesh get /nodes/NODE/tasks --output-format json --source all --vmid VMID --typefilter KIND --limit 500",

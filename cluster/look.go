@@ -59,20 +59,25 @@ func decodeLook(out []byte) (Look, error) {
 	return l, nil
 }
 
-// Network is a network device of a node.
+// Network is what VMs of a node can be plugged into.
 type Network struct {
 	Name   string // vmbr0
-	Type   string // bridge, OVSBridge, eth, bond, vlan, ...
+	Type   string // bridge, OVSBridge, vnet
 	Active bool
 	Prefix netip.Prefix // the node's own address there; zero when it has none
 }
 
-// Networks lists a node's network devices, by name. Dear.
+// Networks lists the bridges of a node, and the vnets of the software-defined
+// network that reach it, by name. One that is a member of the cluster but not
+// configured here, or does not answer, is asked through the others. Dear.
 func (c *Cluster) Networks(ctx context.Context, node string) ([]Network, error) {
 	if err := checkName("node", nodeName, node); err != nil {
 		return nil, err
 	}
 	res, err := c.on(ctx, node, cmdNetworks(node))
+	if errors.Is(err, ErrNotStarted) && ctx.Err() == nil {
+		res, err = c.byOthers(ctx, cmdNetworks(node))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("networks: %w", err)
 	}

@@ -153,14 +153,20 @@ func (c *Cluster) NodeStatus(ctx context.Context, node string) (NodeStatus, erro
 
 // statusByOthers asks the other nodes about one that does not answer us.
 func (c *Cluster) statusByOthers(ctx context.Context, node string) (NodeStatus, error) {
-	res, err := c.askUntil(ctx, cmdNodeStatus(node), func(_ Result, err error) bool { // PVE: pvesh goes there by itself
-		_, refused := errors.AsType[*ExitError](err)
-		return err == nil || refused // others would say the same, and take as long
-	})
+	res, err := c.byOthers(ctx, cmdNodeStatus(node))
 	if err != nil {
 		return NodeStatus{}, fmt.Errorf("status of node %s: %w", node, err)
 	}
 	return decodeNodeStatus(res.Stdout)
+}
+
+// byOthers puts a question about one node to the others. PVE: pvesh goes there by
+// itself.
+func (c *Cluster) byOthers(ctx context.Context, cmd Cmd) (Result, error) {
+	return c.askUntil(ctx, cmd, func(_ Result, err error) bool {
+		_, refused := errors.AsType[*ExitError](err)
+		return err == nil || refused // others would say the same, and take as long
+	})
 }
 
 // StartCreate starts `qm create` of vm on node as task key. The task fails

@@ -4,7 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 )
+
+var cardName = regexp.MustCompile(`^net\d+$`)
+
+// Bridges are what the VM's network cards are plugged into, each with one card.
+func (c VMConfig) Bridges() map[string]string {
+	cards := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(c.Options)) {
+		if !cardName.MatchString(name) {
+			continue
+		}
+		if bridge := property(c.Options[name], "bridge"); bridge != "" && cards[bridge] == "" {
+			cards[bridge] = name
+		}
+	}
+	return cards
+}
 
 // VMConfig reads a VM's conf file on its node: milliseconds. ErrNoVM when the node
 // has none.

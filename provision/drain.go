@@ -32,7 +32,7 @@ func (k *kit) drainPlan(s Drain) plan {
 }
 
 // prepareDrain makes the ordered plan: running VMs first, then by VMID, each to
-// the node with most memory left of those whose CPUs can run it.
+// the node with most memory left of those that can run it.
 func (k *kit) prepareDrain(ctx context.Context, s Drain) (Spec, error) {
 	r, err := k.view.resources(ctx)
 	if err != nil {
@@ -73,8 +73,13 @@ func (k *kit) prepareDrain(ctx context.Context, s Drain) (Spec, error) {
 		if err != nil {
 			return nil, err
 		}
+		lacks := map[string]bool{}
+		for node := range left {
+			missing, _ := k.unplugged(ctx, node, c)
+			lacks[node] = len(missing) > 0
+		}
 		target := roomiest(left, func(node string) bool {
-			return runs(groups, node, c.Options["cpu"]) && tooManyCPUs(r, node, c.CPUs().Most()) == nil
+			return runs(groups, node, c.Options["cpu"]) && tooManyCPUs(r, node, c.CPUs().Most()) == nil && !lacks[node]
 		})
 		left[target] -= v.MaxMem
 		s.Moves = append(s.Moves, Migrate{VM: ref, To: target})

@@ -29,6 +29,7 @@ type kit struct {
 	clock    cluster.Clock
 
 	view    view
+	bridges *bridges
 	placing turn // jobs are placed one after the other
 }
 
@@ -41,7 +42,7 @@ func newKit(c Config) *kit {
 	s.ParallelImports = cmp.Or(s.ParallelImports, 2)
 	return &kit{
 		store: c.Store, cluster: c.Cluster, images: c.Images, guests: c.Guests, settings: s, clock: c.Clock,
-		view: view{cluster: c.Cluster, clock: c.Clock}, placing: newTurn(),
+		view: view{cluster: c.Cluster, clock: c.Clock}, bridges: newBridges(c.Cluster, c.Clock), placing: newTurn(),
 	}
 }
 
@@ -127,7 +128,7 @@ func (k *kit) prepareInstall(ctx context.Context, s Install) (Spec, error) {
 	if err := net.suits(img); err != nil {
 		return nil, err
 	}
-	around, err := k.lookAround(ctx, 0)
+	around, err := k.lookAround(ctx, 0, net.Bridge)
 	if err != nil {
 		return nil, err
 	}

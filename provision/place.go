@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"pvebot/cluster"
 	"pvebot/provision/image"
@@ -20,10 +23,14 @@ type site struct {
 	groups   []cluster.Baseline // what the nodes' CPUs can run
 	flight   []Job
 	draining map[string]JobID
+	bridge   string            // that the VM is plugged into
+	lacks    map[string]bool   // nodes that do not have it
+	untold   map[string]string // and those of which it is not known, with the reason
 }
 
-// lookAround collects a site. The job but is not counted.
-func (k *kit) lookAround(ctx context.Context, but JobID) (*site, error) {
+// lookAround collects a site for a VM that is plugged into a bridge. The job but
+// is not counted.
+func (k *kit) lookAround(ctx context.Context, but JobID, bridge string) (*site, error) {
 	s := &site{ours: k.cluster.Nodes().Names()}
 	m, err := k.cluster.Membership(ctx)
 	if err != nil {
@@ -32,7 +39,16 @@ func (k *kit) lookAround(ctx context.Context, but JobID) (*site, error) {
 	if !m.Quorate {
 		return nil, Errorf(Unavailable, "the cluster has no quorum, so nothing can be created now")
 	}
-	if s.Resources, err = k.view.resources(ctx); err != nil {
+	looking, rest := errgroup.WithContext(ctx)
+	looking.Go(func() (err error) {
+		s.Resources, err = k.view.resources(rest)
+		return err
+	})
+	looking.Go(func() error {
+		s.lookAtBridges(rest, k.bridges, bridge, m)
+		return nil
+	})
+	if err := looking.Wait(); err != nil {
 		return nil, err
 	}
 	s.Nodes = slices.Clone(s.Nodes)
@@ -52,6 +68,30 @@ func (k *kit) lookAround(ctx context.Context, but JobID) (*site, error) {
 	}
 	s.draining = drains(s.flight)
 	return s, nil
+}
+
+// lookAtBridges asks the nodes that could take the VM for its bridge, all at once.
+func (s *site) lookAtBridges(ctx context.Context, b *bridges, bridge string, m cluster.Membership) {
+	s.bridge, s.lacks, s.untold = bridge, map[string]bool{}, map[string]string{}
+	var mu sync.Mutex
+	var asking errgroup.Group
+	for _, member := range m.Members {
+		if !member.Online || !slices.Contains(s.ours, member.Name) {
+			continue
+		}
+		asking.Go(func() error {
+			has, err := b.has(ctx, member.Name, bridge)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				s.untold[member.Name] = untold(member.Name, err)
+			} else {
+				s.lacks[member.Name] = !has
+			}
+			return nil
+		})
+	}
+	_ = asking.Wait() // errors are in untold
 }
 
 // drains are the nodes that jobs drain.
@@ -82,6 +122,7 @@ type place struct {
 // candidate is a node that can take the VM.
 type candidate struct {
 	place
+	sure       bool    // the bridge is known to be there
 	everywhere bool    // the VM can be migrated to all nodes of the group
 	free       int64   // bytes of memory that nobody uses or was promised
 	busy       float64 // fraction of the CPUs, with what jobs in flight will use
@@ -111,10 +152,7 @@ func (s *site) choose(spec Install, img image.Image) (place, error) {
 	switch {
 	case len(fit) > 0:
 		best := slices.MaxFunc(fit, func(a, b candidate) int {
-			if a.everywhere != b.everywhere {
-				return map[bool]int{true: 1, false: -1}[a.everywhere]
-			}
-			return cmp.Compare(a.score(), b.score())
+			return cmp.Or(better(a.sure, b.sure), better(a.everywhere, b.everywhere), cmp.Compare(a.score(), b.score()))
 		})
 		if spec.Node == "" && len(not) > 0 {
 			best.why += "; " + strings.Join(not, "; ")
@@ -128,6 +166,17 @@ func (s *site) choose(spec Install, img image.Image) (place, error) {
 		return place{}, &Error{Kind: KindOf(first), Say: "no node can take it: " + strings.Join(not, "; "), Try: "vm nodes"}
 	}
 	return place{}, Errorf(Unavailable, "the cluster has no node for a VM")
+}
+
+// better compares what is good to have.
+func better(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }
 
 // closed says why no VM, new or from another node, goes to a node now; nil when
@@ -154,6 +203,9 @@ func (s *site) candidate(n cluster.Node, spec Install, img image.Image) (candida
 	if err := closed(n, s.ours, s.draining); err != nil {
 		return c, err
 	}
+	if s.lacks[n.Name] {
+		return c, noBridge(n.Name, s.bridge)
+	}
 	if err := tooManyCPUs(s.Resources, n.Name, spec.Cores); err != nil {
 		return c, err
 	}
@@ -164,6 +216,10 @@ func (s *site) candidate(n cluster.Node, spec Install, img image.Image) (candida
 	if c.cpu, c.warn, c.everywhere, err = s.cpu(n.Name, img); err != nil {
 		return c, err
 	}
+	if why := s.untold[n.Name]; why != "" {
+		c.warn = strings.TrimPrefix(c.warn+"; "+why, "; ")
+	}
+	c.sure = s.untold[n.Name] == ""
 	soon, cores := s.soon(n.Name)
 	c.free = n.MaxMem - max(n.Mem, s.promised(n.Name)) - soon
 	if n.CPUs > 0 {
@@ -261,7 +317,11 @@ func (k *kit) choosePlace(ctx context.Context, w *Work) error {
 		return err
 	}
 	defer k.placing.pass()
-	s, err := k.lookAround(ctx, w.Job().ID)
+	net, err := k.networkFor(w)
+	if err != nil {
+		return err
+	}
+	s, err := k.lookAround(ctx, w.Job().ID, net.Bridge)
 	if err != nil {
 		return err
 	}

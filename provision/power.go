@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"pvebot/cluster"
@@ -101,8 +102,15 @@ func (k *kit) canRun(ctx context.Context, ref VMRef, c cluster.VMConfig) error {
 	err = tooManyCPUs(r, ref.Node, c.CPUs().Most())
 	if e, ok := errors.AsType[*Error](err); ok {
 		e.Try = fmt.Sprintf("vm set %d --cpu, or vm migrate %d", ref.VMID, ref.VMID)
+		return err
 	}
-	return err
+	if lacks, _ := k.unplugged(ctx, ref.Node, c); len(lacks) > 0 {
+		return &Error{
+			Kind: Conflict, Say: fmt.Sprintf("node %s has no bridge %s of %s that is up", ref.Node, strings.Join(lacks, ", "), ref),
+			Try: fmt.Sprintf("make it on %s, or vm migrate %d to a node that has it", ref.Node, ref.VMID),
+		}
+	}
+	return nil
 }
 
 // String is how people know the VM.

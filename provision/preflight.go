@@ -44,7 +44,9 @@ type flightCheck struct {
 	config cluster.VMConfig
 	cpu    string
 
-	cpus error // why the target has too few for it
+	cpus    error    // why the target has too few for it
+	lacks   []string // bridges that the target has not
+	unknown string   // why nobody knows them
 
 	member    cluster.Membership
 	resources cluster.Resources
@@ -96,6 +98,7 @@ func (f *flightCheck) lookAtCPUs(ctx context.Context) error {
 		return unreachable("node "+f.s.To, err)
 	}
 	f.baseline = cluster.BaselineOf(there.CPUFlags)
+	f.lacks, f.unknown = f.k.unplugged(ctx, f.s.To, f.config)
 	f.cpus = tooManyCPUs(cluster.Resources{Nodes: []cluster.Node{{Name: f.s.To, CPUs: there.CPUs}}}, f.s.To, f.config.CPUs().Most())
 	if name, _, _ := strings.Cut(f.cpu, ","); name != "host" && name != "max" {
 		return nil
@@ -150,6 +153,9 @@ func (f *flightCheck) judge() {
 		block(f.online, "%s", say)
 		warn(!f.online, "%s; it will not start there", say)
 	}
+	block(f.online && len(f.lacks) > 0, "%s has no bridge %s", f.s.To, strings.Join(f.lacks, ", "))
+	warn(!f.online && len(f.lacks) > 0, "%s has no bridge %s: it will not start there", f.s.To, strings.Join(f.lacks, ", "))
+	warn(f.unknown != "", "%s", f.unknown)
 	block(f.online && !cluster.CPUFits(f.cpu, f.baseline), "its CPU type %s is more than %s can do (%s)", f.cpu, f.s.To, f.baseline)
 	warn(!f.online && !cluster.CPUFits(f.cpu, f.baseline), "its CPU type %s is more than %s can do (%s): it will not start there", f.cpu, f.s.To, f.baseline)
 	block(f.online && len(f.missing) > 0, "its CPU type is %s, and the CPU of %s lacks %s", f.cpu, f.s.To, strings.Join(f.missing, ", "))

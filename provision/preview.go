@@ -91,7 +91,11 @@ func (k *kit) previewInstall(ctx context.Context, s Install) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	around, err := k.lookAround(ctx, 0)
+	net, err := k.settings.network(s.Network)
+	if err != nil {
+		return Plan{}, err
+	}
+	around, err := k.lookAround(ctx, 0, net.Bridge)
 	if err != nil {
 		return Plan{}, err
 	}

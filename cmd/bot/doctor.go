@@ -118,11 +118,16 @@ func (c *config) reach() (nodes cluster.Nodes, fix string, err error) {
 func (c *config) patient(nodes cluster.Nodes) (doctor.Patient, error) {
 	pool, poolErr := c.pool()
 	images, imagesErr := c.catalogue()
+	networks, _ := c.networks(pool) // what is wrong with the file is told with the settings
+	var others []doctor.Network
+	for _, n := range networks {
+		others = append(others, doctor.Network{Name: n.Name, Bridge: n.Bridge})
+	}
 	where := c.where()
 	return doctor.Patient{
 		Cluster: cluster.New(nodes, cluster.NewTasks(nodes, where), where),
 		Addrs:   c.Nodes, MainNode: c.MainNode, User: c.SSHUser, KeyFile: c.keyFile(),
-		Storage: c.Storage, Bridge: c.Bridge, ImageDir: c.ImageDir, Pool: pool, Images: images,
+		Storage: c.Storage, Bridge: c.Bridge, Networks: others, ImageDir: c.ImageDir, Pool: pool, Images: images,
 	}, errors.Join(poolErr, imagesErr)
 }
 

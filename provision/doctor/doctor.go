@@ -48,11 +48,12 @@ type Patient struct {
 	Cluster  *cluster.Cluster
 	Addrs    map[string]string // NODE_<name>: host[:port] by node
 	MainNode string
-	User     string // that the bot logs in to nodes as
-	KeyFile  string // of its SSH key
-	Storage  string // for new disks
-	Bridge   string
-	ImageDir string // on the nodes
+	User     string    // that the bot logs in to nodes as
+	KeyFile  string    // of its SSH key
+	Storage  string    // for new disks
+	Bridge   string    // of the default network
+	Networks []Network // beside it
+	ImageDir string    // on the nodes
 	Pool     alloc.Pool
 	Images   *image.Catalogue
 	Clock    cluster.Clock

@@ -81,6 +81,15 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
+// withBridges are the default nodes, each with bridges of its own.
+func withBridges(lists ...string) []pvesim.NodeSpec {
+	nodes := pvesim.DefaultNodes()
+	for i, list := range lists {
+		nodes[i].Bridges = strings.Fields(list)
+	}
+	return nodes
+}
+
 // slow is a clock that is behind.
 type slow struct {
 	cluster.SystemClock
@@ -202,6 +211,22 @@ func TestFaults(t *testing.T) {
 			options: pvesim.Options{Bridges: []string{"vmbr1", "vmbr2"}},
 			want: []string{
 				"problem bridge pve1: there is no bridge vmbr0 | BRIDGE=vmbr1 or BRIDGE=vmbr2", "problem bridge pve2: there is no bridge vmbr0", "problem bridge pve3: there is no bridge vmbr0",
+			},
+		},
+		"a bridge that only some nodes have": {
+			options: pvesim.Options{Nodes: withBridges("vmbr1", "vmbr1", "vmbr0")},
+			want: []string{
+				"warning bridge pve1: there is no bridge vmbr0: new VMs go to pve3, and can't be moved here | make a bridge: ", "warning bridge pve2: there is no bridge vmbr0: ",
+			},
+		},
+		"bridges of further networks": {
+			options: pvesim.Options{Nodes: withBridges("vmbr0 vmbr1", "vmbr0", "vmbr0"), VNets: []pvesim.VNetSpec{{Name: "lab"}}},
+			plant: func(_ *testing.T, w *ward) {
+				w.patient.Networks = []doctor.Network{{Name: "dmz", Bridge: "vmbr1"}, {Name: "sdn", Bridge: "lab"}, {Name: "old", Bridge: "vmbr7"}}
+			},
+			want: []string{
+				"warning bridge network dmz: its bridge vmbr1 is missing on pve2, pve3: its VMs go to pve1, and can't be moved elsewhere | make a bridge: ",
+				"problem bridge network old: no node has its bridge vmbr7 | make a bridge: ",
 			},
 		},
 		"another network": {

@@ -11,44 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"pvebot/cluster"
 	"pvebot/provision/image"
 )
-
-func (e *exam) bridge(ctx context.Context) {
-	for _, name := range e.answering() {
-		networks, err := e.Cluster.Networks(ctx, name)
-		if err != nil {
-			e.problem(name, e.on(name, "ip -br link"), "it does not list its networks: %v", err)
-			continue
-		}
-		var bridges []string
-		var found *cluster.Network
-		for i, n := range networks {
-			if strings.HasSuffix(strings.ToLower(n.Type), "bridge") {
-				bridges = append(bridges, "BRIDGE="+n.Name)
-				if n.Name == e.Bridge {
-					found = &networks[i]
-				}
-			}
-		}
-		switch {
-		case found == nil:
-			fix := strings.Join(bridges, " or ")
-			if fix == "" {
-				fix = "make a bridge: Node > System > Network > Create > Linux Bridge"
-			}
-			e.problem(name, fix, "there is no bridge %s", e.Bridge)
-		case !found.Active:
-			e.problem(name, e.on(name, "ifup "+e.Bridge), "the bridge %s is down", e.Bridge)
-		case found.Prefix.IsValid() && !found.Prefix.Contains(e.Pool.Gateway):
-			e.warn(name, "see whether GATEWAY and BRIDGE belong together", "the node's own address on %s is %s, and the gateway %s is not in that network",
-				e.Bridge, found.Prefix, e.Pool.Gateway)
-		default:
-			e.fine(name, "the bridge %s is up", e.Bridge)
-		}
-	}
-}
 
 // pingsAtOnce spares a node a process for each address at the same moment.
 const pingsAtOnce = 40

@@ -70,13 +70,18 @@ func (e *exam) unreachable(name string, err error) {
 	case isKey:
 		e.problem(name, "bot nodes trust "+name, "its host key is not pinned: %s", wrong.Fingerprint)
 	case cluster.IsRefusedByGate(err):
-		e.problem(name, "bot gate | "+e.on(name, "install -m 0755 /dev/stdin /usr/local/sbin/pvebot-gate"),
-			"its gate is of another version of the bot, or of other settings")
+		e.oldGate(name)
 	case strings.Contains(err.Error(), "unable to authenticate"):
 		e.problem(name, e.ssh(name, "ssh-copy-id -i "+e.KeyFile), "it does not let the bot's key in")
 	default:
 		e.problem(name, "see whether NODE_"+name+" is right: "+e.on(name, "hostname"), "it can't be reached at %s: %v", e.Addrs[name], err)
 	}
+}
+
+// oldGate says that a node refuses what this version of the bot runs there.
+func (e *exam) oldGate(name string) {
+	e.problem(name, "bot gate | "+e.on(name, "install -m 0755 /dev/stdin /usr/local/sbin/pvebot-gate"),
+		"its gate is of another version of the bot, or of other settings")
 }
 
 // hostOf is how known_hosts calls an address.
