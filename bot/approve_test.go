@@ -147,3 +147,29 @@ func TestQuotaOfSeveralIdentities(t *testing.T) {
 		}
 	})
 }
+
+// What a rollback brings back counts: a VM that was made small to make room for
+// another does not grow past the quota by its snapshot.
+func TestQuotaCountsWhatARollbackBringsBack(t *testing.T) {
+	inHouse(t, func(h *house) {
+		eight := int64(8)
+		c := h.limited(commands.Limits{Cores: &eight})
+		h.engine.set(101, func(vm *provision.VM) { vm.Job, vm.Cores = 77, 1 })
+		h.engine.set(102, func(vm *provision.VM) { vm.Owner, vm.Cores = &alice, 7 })
+		h.engine.then = provision.Size{Cores: 8, MemoryMB: 2048, DiskMB: 16384}
+		job := h.submit(c, "a", commands.Rollback{VM: "web-1", Name: "clean"})
+		if g := job.Order.Gate; g == nil || !g.OverQuota || g.Reason != "one person may have 8 cores, and this makes 15" {
+			t.Fatalf("the gate is %+v", g)
+		}
+		h.granted(c, job.ID, "this brings alice to 15 of 8 cores")
+		// While it is done it counts.
+		if job := h.submit(c, "b", commands.Set{VM: "web-2", Cores: 8}); job.Order.Gate == nil || job.Order.Gate.Reason != "one person may have 8 cores, and this makes 16" {
+			t.Errorf("the gate is %+v", job.Order.Gate)
+		}
+		programs := bot.Asker{By: alice, Key: "c", Sure: true}
+		d, err := c.OrderOf(h.t.Context(), programs, provision.Rollback{VM: provision.VMRef{VMID: 101, UUID: "uuid-101"}, Name: "clean", Size: provision.Size{Cores: 1}}, "rollback")
+		if err != nil || d.Order.Gate == nil || !d.Order.Gate.OverQuota {
+			t.Errorf("a program's rollback: %+v, %v", d.Order.Gate, err)
+		}
+	})
+}

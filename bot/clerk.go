@@ -128,7 +128,7 @@ func (c *Clerk) OrderOf(ctx context.Context, a Asker, spec provision.Spec, text 
 	if err != nil {
 		return Draft{}, err
 	}
-	m, err := c.wanted(ctx, a, spec)
+	m, err := c.wanted(ctx, a, spec, text)
 	if err != nil {
 		return Draft{}, err
 	}
@@ -138,7 +138,7 @@ func (c *Clerk) OrderOf(ctx context.Context, a Asker, spec provision.Spec, text 
 // wanted is the matter of a spec that somebody orders. An install is completed
 // first: what it takes counts. Where the VMs of a drain go is not for the asker
 // to say, and counts as well.
-func (c *Clerk) wanted(ctx context.Context, a Asker, spec provision.Spec) (matter, error) {
+func (c *Clerk) wanted(ctx context.Context, a Asker, spec provision.Spec, text string) (matter, error) {
 	switch s := spec.(type) {
 	case provision.Drain:
 		return c.matter(ctx, a, commands.Drain{Node: s.Node})
@@ -147,9 +147,16 @@ func (c *Clerk) wanted(ctx context.Context, a Asker, spec provision.Spec) (matte
 		if err != nil {
 			return matter{}, err
 		}
-		spec = ready
+		return c.ofSpec(ctx, a, ready)
 	}
-	return c.ofSpec(ctx, a, spec)
+	if err := spec.Validate(); err != nil {
+		return matter{}, err
+	}
+	m, err := c.ofSpec(ctx, a, spec)
+	if err != nil {
+		return m, err
+	}
+	return c.looked(ctx, a, m, text)
 }
 
 // take makes a draft of what the policy allows.
@@ -336,7 +343,7 @@ func (c *Clerk) Plan(ctx context.Context, a Asker, req commands.Request) (provis
 	}
 	var m matter
 	if install, ok := req.(commands.Install); ok {
-		m, err = c.wanted(ctx, a, install.Spec)
+		m, err = c.wanted(ctx, a, install.Spec, c.text(req))
 	} else {
 		m, err = c.matter(ctx, a, req)
 	}
@@ -352,7 +359,7 @@ func (c *Clerk) PlanOf(ctx context.Context, a Asker, spec provision.Spec, text s
 	if err != nil {
 		return provision.Plan{}, commands.Verdict{}, err
 	}
-	m, err := c.wanted(ctx, a, spec)
+	m, err := c.wanted(ctx, a, spec, text)
 	if err != nil {
 		return provision.Plan{}, commands.Verdict{}, err
 	}

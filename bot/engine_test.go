@@ -24,6 +24,7 @@ type memEngine struct {
 	orders  int
 	vms     []provision.VM
 	plan    func(*provision.Plan) // changes what Preview says
+	then    provision.Size        // of all snapshots
 	down    error                 // of every look at the cluster
 }
 
@@ -119,6 +120,9 @@ func (e *memEngine) Prepare(ctx context.Context, spec provision.Spec) (provision
 			plan, err := e.Preview(ctx, s)
 			s.Digest = plan.Digest
 			return s, err
+		case provision.Rollback:
+			s.Size = e.then
+			return s, nil
 		}
 		return spec, nil
 	case provision.Drain:

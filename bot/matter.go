@@ -45,9 +45,29 @@ func (c *Clerk) matter(ctx context.Context, a Asker, req commands.Request) (matt
 		if err != nil {
 			return matter{}, err
 		}
-		return c.ofVM(ctx, a, spec, vm)
+		m, err := c.ofVM(ctx, a, spec, vm)
+		if err != nil {
+			return m, err
+		}
+		return c.looked(ctx, a, m, commands.Format(req))
 	}
 	return matter{}, provision.Errorf(provision.Invalid, "%s orders nothing", req.Verb())
+}
+
+// looked is m with what has to be looked up before it can be counted, for those
+// who may order it: what a snapshot brings back.
+func (c *Clerk) looked(ctx context.Context, a Asker, m matter, text string) (matter, error) {
+	if _, ok := m.spec.(provision.Rollback); !ok || !c.Policy.Limited() {
+		return m, nil
+	}
+	if _, err := c.decide(ctx, a, m, text); err != nil {
+		return m, err
+	}
+	spec, err := c.Engine.Prepare(ctx, m.spec)
+	if err != nil {
+		return m, err
+	}
+	return c.ofSpec(ctx, a, spec)
 }
 
 // ofSpec is the matter of a spec, as things are now.

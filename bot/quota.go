@@ -23,6 +23,12 @@ func (c *Clerk) count(ctx context.Context, q *commands.Question, spec provision.
 		}
 		owner = *vm.Owner
 		q.Wants = growth(s, vm)
+	case provision.Rollback:
+		if vm.Owner == nil {
+			return nil
+		}
+		owner = *vm.Owner
+		q.Wants = regrowth(s, vm)
 	default:
 		return nil
 	}
@@ -35,7 +41,7 @@ func (c *Clerk) count(ctx context.Context, q *commands.Question, spec provision.
 // counts reports whether what spec takes counts for quotas.
 func counts(spec provision.Spec) bool {
 	switch spec.(type) {
-	case provision.Install, provision.Clone, provision.Adopt, provision.Set:
+	case provision.Install, provision.Clone, provision.Adopt, provision.Set, provision.Rollback:
 		return true
 	}
 	return false
@@ -179,8 +185,11 @@ func (c *Clerk) usage(ctx context.Context, person provision.Actor) (commands.Usa
 			}
 		case provision.Set:
 			if vm := byID[s.VM.VMID]; vm.Owner != nil {
-				g := growth(s, vm) // what shrinks is there until it is done
-				add(*vm.Owner, commands.Resources{Cores: max(0, g.Cores), MemoryMB: max(0, g.MemoryMB), DiskMB: g.DiskMB})
+				add(*vm.Owner, gained(growth(s, vm)))
+			}
+		case provision.Rollback:
+			if vm := byID[s.VM.VMID]; vm.Owner != nil {
+				add(*vm.Owner, gained(regrowth(s, vm)))
 			}
 		}
 	}
@@ -197,6 +206,21 @@ func growth(s provision.Set, vm provision.VM) commands.Resources {
 		r.MemoryMB = int64(s.MemoryMB - vm.MemoryMB)
 	}
 	return r
+}
+
+// regrowth is what a VM has more when it is as it was at a snapshot.
+func regrowth(s provision.Rollback, vm provision.VM) commands.Resources {
+	if s.Size == (provision.Size{}) {
+		return commands.Resources{} // ordered before it was looked at
+	}
+	return commands.Resources{
+		Cores: int64(s.Size.Cores) - int64(vm.Cores), MemoryMB: int64(s.Size.MemoryMB) - int64(vm.MemoryMB), DiskMB: max(0, s.Size.DiskMB-vm.DiskMB),
+	}
+}
+
+// gained is r without what shrinks: that is there until it is done.
+func gained(r commands.Resources) commands.Resources {
+	return commands.Resources{Cores: max(0, r.Cores), MemoryMB: max(0, r.MemoryMB), DiskMB: max(0, r.DiskMB)}
 }
 
 func sizeOf(cores, memoryMB int, diskMB int64) commands.Resources {

@@ -357,3 +357,17 @@ func TestTheStricterApproval(t *testing.T) {
 		t.Errorf("over quota the gate is %+v, want one by admin", v.Gate)
 	}
 }
+
+// However much is asked for, it is not less than the quota.
+func TestQuotasOfHugeNumbers(t *testing.T) {
+	p := labPolicy()
+	huge := Resources{VMs: 1, Cores: 1 << 62, MemoryMB: 1<<63 - 1, DiskMB: 1<<63 - 1}
+	q := Question{Actor: bob, Verb: "install", Wants: huge.Plus(huge), Usage: Usage{Person: huge, Total: huge.Plus(huge)}, Now: noon}
+	if v := p.Decide(q); v.Gate == nil || !v.Gate.OverQuota {
+		t.Errorf("a huge order: %+v", v)
+	}
+	less := Resources{Cores: -1 << 63}
+	if sum := less.Plus(less); sum.Cores >= 0 {
+		t.Errorf("the sum of two negative ones is %d", sum.Cores)
+	}
+}

@@ -9,18 +9,16 @@ import (
 // limits of what a line can ask for. The cluster's own limits are narrower,
 // and the engine's business.
 const (
-	minRAM, maxRAM   = 512, 4 << 20              // MiB; PVE takes less, a modern guest does not boot with it
-	minDisk, maxDisk = 16 << 10, 128 << 20       // MiB; the cloud images unpack to less than 16G
-	minGrowth        = 1 << 10                   // MiB; smaller steps are not worth a job
-	minVMID, maxVMID = 100, 999_999_999          // PVE: VMIDs below 100 are its own
-	maxCores         = 512                       // PVE: sockets and cores go to 512 together
-	maxCount         = 20                        // one order's worth
-	minTTL, maxTTL   = 3600, 365 * 86400         // seconds; the reminder needs some time to be read
-	maxName          = 63 - len("-") - len("20") // a DNS label, with room for the numbers of --count
+	minGrowth      = 1 << 10                   // MiB; smaller steps are not worth a job
+	maxCount       = 20                        // one order's worth
+	minTTL, maxTTL = 3600, 365 * 86400         // seconds; the reminder needs some time to be read
+	maxName        = 63 - len("-") - len("20") // a DNS label, with room for the numbers of --count
 )
 
 // Parameters and words that several verbs have.
 var (
+	ofCPU, ofRAM, ofDisk = provision.CPUBound, provision.MemoryBound, provision.DiskBound
+
 	theVM    = Param{Name: "vm", Type: TypeVM, Required: true, Summary: "The VM, by name or id", Example: "web-1"}
 	dryRun   = Param{Name: "dry-run", Also: []string{"dryrun", "plan"}, Type: TypeBool, Summary: "Only show what would be done"}
 	cpuWords = []string{"cpus", "cores", "vcpu"}
@@ -39,16 +37,16 @@ var table = newGrammar(
 		},
 		Flags: []Param{
 			{Name: "name", Type: TypeName, Summary: "The VM's name, a DNS name", Default: "OS-VMID, like ubuntu-101", Example: "web-1"},
-			{Name: "cpu", Also: cpuWords, Type: TypeInt, Min: 1, Max: maxCores, Summary: "How many CPU cores", Default: "2", Example: "2", Offers: []string{"1", "2", "4", "8", "16"}},
-			{Name: "ram", Also: ramWords, Type: TypeSize, Bare: "M", Min: minRAM, Max: maxRAM, Summary: "Memory, like 4G or 512M; a bare number is megabytes", Default: "2G", Example: "4G", Offers: []string{"1G", "2G", "4G", "8G", "16G", "32G"}},
-			{Name: "disk", Type: TypeSize, Bare: "G", Min: minDisk, Max: maxDisk, Summary: "Disk, like 32G or 1T; a bare number is gigabytes", Default: "16G", Example: "32G", Offers: []string{"16G", "32G", "64G", "128G", "256G"}},
+			{Name: "cpu", Also: cpuWords, Type: TypeInt, Min: ofCPU.Min, Max: ofCPU.Max, Summary: "How many CPU cores", Default: "2", Example: "2", Offers: []string{"1", "2", "4", "8", "16"}},
+			{Name: "ram", Also: ramWords, Type: TypeSize, Bare: "M", Min: ofRAM.Min, Max: ofRAM.Max, Summary: "Memory, like 4G or 512M; a bare number is megabytes", Default: "2G", Example: "4G", Offers: []string{"1G", "2G", "4G", "8G", "16G", "32G"}},
+			{Name: "disk", Type: TypeSize, Bare: "G", Min: ofDisk.Min, Max: ofDisk.Max, Summary: "Disk, like 32G or 1T; a bare number is gigabytes", Default: "16G", Example: "32G", Offers: []string{"16G", "32G", "64G", "128G", "256G"}},
 			{Name: "node", Type: TypeNode, Summary: "The node that runs it", Default: "the bot chooses", Example: "pve1"},
 			{Name: "storage", Type: TypeStorage, Summary: "The storage for its disk", Default: "as the bot is set up", Example: "local-lvm"},
 			{Name: "network", Also: []string{"net", "pool"}, Type: TypeName, Summary: "The network it is in, by the name that the operator gave it", Default: "the usual one", Example: "dmz"},
 			{Name: "user", Type: TypeUser, Summary: "The login name in the VM", Default: "the system's own, like ubuntu", Example: "alice"},
 			{Name: "key", Also: []string{"pubkey", "ssh-key"}, Type: TypeKey, Summary: "Your SSH public key, the line in ~/.ssh/id_ed25519.pub", Example: exampleKey},
 			{Name: "password", Type: TypeBool, Summary: "Make a password for its console, shown to you alone", Default: "only keys let in"},
-			{Name: "id", Also: []string{"vmid"}, Type: TypeInt, Min: minVMID, Max: maxVMID, Summary: "The VMID", Default: "a free one", Example: "190"},
+			{Name: "id", Also: []string{"vmid"}, Type: TypeInt, Min: provision.VMIDBound.Min, Max: provision.VMIDBound.Max, Summary: "The VMID", Default: "a free one", Example: "190"},
 			{Name: "count", Type: TypeInt, Min: 1, Max: maxCount, Summary: "How many VMs like this", Default: "1", Example: "3"},
 			{Name: "ttl", Type: TypeDuration, Min: minTTL, Max: maxTTL, Summary: "How long it lives, like 12h, 7d or 2w; you are reminded before the end", Default: "for ever", Example: "7d", Offers: []string{"1d", "7d", "30d"}},
 			dryRun,
@@ -146,9 +144,9 @@ var table = newGrammar(
 		Summary: "Give a VM more or fewer CPUs, more or less memory, a larger disk",
 		Args:    []Param{theVM},
 		Flags: []Param{
-			{Name: "cpu", Also: cpuWords, Type: TypeInt, Min: 1, Max: maxCores, Summary: "How many CPU cores", Default: "as it is", Example: "4", Offers: []string{"1", "2", "4", "8", "16"}},
-			{Name: "ram", Also: ramWords, Type: TypeSize, Bare: "M", Min: minRAM, Max: maxRAM, Summary: "Memory, like 4G or 512M; a bare number is megabytes", Default: "as it is", Example: "4G", Offers: []string{"1G", "2G", "4G", "8G", "16G", "32G"}},
-			{Name: "disk", Type: TypeGrowth, Bare: "G", Min: minGrowth, Max: maxDisk, Summary: "By how much its disk grows, like +20G", Default: "as it is", Example: "+20G", Offers: []string{"+10G", "+20G", "+50G", "+100G"}},
+			{Name: "cpu", Also: cpuWords, Type: TypeInt, Min: ofCPU.Min, Max: ofCPU.Max, Summary: "How many CPU cores", Default: "as it is", Example: "4", Offers: []string{"1", "2", "4", "8", "16"}},
+			{Name: "ram", Also: ramWords, Type: TypeSize, Bare: "M", Min: ofRAM.Min, Max: ofRAM.Max, Summary: "Memory, like 4G or 512M; a bare number is megabytes", Default: "as it is", Example: "4G", Offers: []string{"1G", "2G", "4G", "8G", "16G", "32G"}},
+			{Name: "disk", Type: TypeGrowth, Bare: "G", Min: minGrowth, Max: ofDisk.Max, Summary: "By how much its disk grows, like +20G", Default: "as it is", Example: "+20G", Offers: []string{"+10G", "+20G", "+50G", "+100G"}},
 		},
 		Examples: []string{"/vm set web-1 --cpu 4 --ram 8G", "/vm set web-1 --disk +20G"},
 		Notes:    []string{"A disk can't shrink."},

@@ -200,7 +200,7 @@ func (e *Engine) dispatch(ctx context.Context) error {
 func (e *Engine) claim(ctx context.Context, full func() bool) (*Lease, error) {
 	for {
 		e.wake.reset()
-		wanted := Wanted{Cluster: e.kit.cluster.Name(), Kinds: kinds, Begun: full()}
+		wanted := Wanted{Cluster: e.kit.cluster.Name(), Kinds: claimable, Begun: full()}
 		lease, err := e.store.Claim(ctx, e.owner, wanted)
 		if err == nil {
 			return lease, nil

@@ -73,11 +73,16 @@ func (e *Engine) Baselines(ctx context.Context) ([]cluster.Baseline, error) {
 	return groups, nil
 }
 
-// prepare implements Engine.Prepare.
+// prepare implements Engine.Prepare. What is not filled in is checked before it
+// is reckoned with.
 func (k *kit) prepare(ctx context.Context, spec Spec) (Spec, error) {
-	switch s := spec.(type) {
-	case Install:
+	if s, ok := spec.(Install); ok {
 		return k.prepareInstall(ctx, s)
+	}
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	switch s := spec.(type) {
 	case Power:
 		return k.preparePower(ctx, s)
 	case Set:
@@ -112,7 +117,7 @@ func (k *kit) prepareInstall(ctx context.Context, s Install) (Spec, error) {
 	s.OS, s.Version = img.OS, img.Version
 	s.Cores = cmp.Or(s.Cores, defaultCores)
 	s.MemoryMB = cmp.Or(s.MemoryMB, defaultMemoryMB)
-	s.DiskMB = cmp.Or(s.DiskMB, minDiskMB)
+	s.DiskMB = cmp.Or(s.DiskMB, DiskBound.Min)
 	s.User = cmp.Or(s.User, img.User)
 	s.Storage = cmp.Or(s.Storage, k.settings.Storage)
 	if err := s.Validate(); err != nil {
@@ -176,12 +181,14 @@ func (s Install) Validate() error {
 	switch {
 	case s.OS == "":
 		return &Error{Kind: Invalid, Say: "which operating system?", Try: "vm install ubuntu"}
-	case s.Cores < 1 || s.Cores > maxCores:
-		return Errorf(Invalid, "%d CPUs: a VM has 1 to %d", s.Cores, maxCores)
-	case s.MemoryMB < minMemoryMB:
-		return Errorf(Invalid, "%d MB of memory are too little: a VM has at least %d", s.MemoryMB, minMemoryMB)
-	case s.DiskMB < minDiskMB:
-		return Errorf(Invalid, "a disk of %s is too small: at least %s", size(s.DiskMB), size(minDiskMB))
+	case !CPUBound.Holds(int64(s.Cores)):
+		return Errorf(Invalid, "%d CPUs: a VM has %s", s.Cores, CPUBound)
+	case !MemoryBound.Holds(int64(s.MemoryMB)):
+		return wrongMemory(s.MemoryMB)
+	case s.DiskMB < DiskBound.Min:
+		return Errorf(Invalid, "a disk of %s is too small: at least %s", size(s.DiskMB), size(DiskBound.Min))
+	case s.DiskMB > DiskBound.Max:
+		return Errorf(Invalid, "a disk of %s is too large: at most %s", size(s.DiskMB), size(DiskBound.Max))
 	case s.Name != "" && !isDNSName(s.Name):
 		return Errorf(Invalid, "%q is no name for a VM: letters, digits and hyphens, parts joined by dots", s.Name)
 	case s.Name != "" && s.NumberName && !isDNSName(s.Name+"-999"):
@@ -190,8 +197,10 @@ func (s Install) Validate() error {
 		return Errorf(Invalid, "the password is not hashed: crypt(3) with SHA-256 or SHA-512 ($5$, $6$)")
 	case s.User != "" && !isUserName(s.User):
 		return Errorf(Invalid, "%q is no login name: lower-case letters, digits, - and _", s.User)
-	case s.VMID < 0:
-		return Errorf(Invalid, "%d is no VMID", s.VMID)
+	case s.VMID != 0 && !VMIDBound.Holds(int64(s.VMID)):
+		return Errorf(Invalid, "%d is no VMID: %s", s.VMID, VMIDBound)
+	case s.TTL < 0 || s.TTL > maxLife:
+		return &Error{Kind: Invalid, Say: fmt.Sprintf("a life of %v can't be: up to five years", s.TTL), Try: "leave it out, and the VM lives until somebody destroys it"}
 	}
 	if s.Key != "" {
 		if _, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(s.Key)); err != nil || len(rest) > 0 {
@@ -199,6 +208,14 @@ func (s Install) Validate() error {
 		}
 	}
 	return nil
+}
+
+// wrongMemory says how much memory a VM can have.
+func wrongMemory(mb int) error {
+	if int64(mb) < MemoryBound.Min {
+		return Errorf(Invalid, "%d MB of memory are too little: a VM has at least %d", mb, MemoryBound.Min)
+	}
+	return Errorf(Invalid, "%d MB of memory are too much: a VM has at most %d", mb, MemoryBound.Max)
 }
 
 // cryptHash is a hash of crypt(3) with SHA-256 or SHA-512.

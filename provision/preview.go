@@ -42,6 +42,8 @@ func (k *kit) preview(ctx context.Context, spec Spec) (Plan, error) {
 		return k.previewInstall(ctx, s)
 	case Trust:
 		return k.previewTrust(ctx, s)
+	case Rollback:
+		return k.previewRollback(ctx, s)
 	case VMSpec:
 		ref, _, err := k.same(ctx, s.Target())
 		p := Plan{Title: fmt.Sprintf("%s %s", spec.Kind(), ref), Lines: []string{"on " + ref.Node}}

@@ -33,7 +33,22 @@ func (k *kit) prepareExtend(ctx context.Context, s Extend) (Spec, error) {
 	if !known || r.UUID != c.UUID() {
 		return nil, &Error{Kind: Conflict, Say: fmt.Sprintf("%s belongs to nobody, so it has no end of life", ref), Try: fmt.Sprintf("vm adopt %d", ref.VMID)}
 	}
-	return s, nil
+	return s, s.longer(r)
+}
+
+// longer makes sure that s gives the VM a longer life than it has: an end that
+// came sooner would be a stop, and a destroy, by another name.
+func (s Extend) longer(r VMRecord) error {
+	switch {
+	case r.Until.IsZero():
+		return Errorf(Conflict, "%s has no end of life, so there is nothing to extend", s.VM)
+	case !s.Until.After(r.Until):
+		return &Error{
+			Kind: Conflict, Say: fmt.Sprintf("%s lives until %s already, and to extend never shortens", s.VM, r.Until.UTC().Format("2006-01-02 15:04 MST")),
+			Try: "a later time",
+		}
+	}
+	return nil
 }
 
 func (k *kit) extend(ctx context.Context, w *Work) error {
@@ -42,8 +57,20 @@ func (k *kit) extend(ctx context.Context, w *Work) error {
 	if err != nil {
 		return err
 	}
-	w.Result("%s lives until %s", ref, s.Until.UTC().Format("2006-01-02 15:04 MST"))
-	return k.updateRecord(ctx, s.VM, func(r *VMRecord) { r.Until, r.Reminded = s.Until.UTC(), false })
+	until := s.Until.UTC()
+	err = k.updateRecord(ctx, s.VM, func(r *VMRecord) {
+		if until = s.Until.UTC(); s.longer(*r) == nil {
+			r.Until, r.Reminded = until, false
+		} else { // it was extended further meanwhile, or this step before
+			until = r.Until
+		}
+	})
+	if until.IsZero() {
+		w.Result("%s has no end of life", ref)
+	} else {
+		w.Result("%s lives until %s", ref, until.Format("2006-01-02 15:04 MST"))
+	}
+	return err
 }
 
 func (k *kit) prepareAdopt(ctx context.Context, s Adopt) (Spec, error) {

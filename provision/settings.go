@@ -48,13 +48,10 @@ type Settings struct {
 	InitEnv map[string]string
 }
 
-// The least that a VM can have, and what it has when nobody says.
+// What a VM has when nobody says.
 const (
-	minMemoryMB     = 512
-	minDiskMB       = 16 * 1024
 	defaultCores    = 2
 	defaultMemoryMB = 2048
-	maxCores        = 512
 )
 
 // GuestAccess is how the bot gets into the VMs that it makes.

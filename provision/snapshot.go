@@ -83,7 +83,43 @@ func (k *kit) prepareRollback(ctx context.Context, s Rollback) (Spec, error) {
 	if err := k.knowsSnapshot(ctx, s); err != nil {
 		return nil, err
 	}
+	if s.Size, err = k.sizeThen(ctx, s); err != nil {
+		return nil, err
+	}
 	return s, k.runsAgain(ctx, s)
+}
+
+// sizeThen is what the VM had at the snapshot, and gets back.
+func (k *kit) sizeThen(ctx context.Context, s Rollback) (Size, error) {
+	c, err := k.cluster.SnapshotConfig(ctx, s.VM.Node, s.VM.VMID, s.Name)
+	if err != nil {
+		return Size{}, unreachable(s.VM.String(), err)
+	}
+	return sizeIn(c), nil
+}
+
+// previewRollback shows what comes back. Orders of bots that did not look at it
+// keep the digest that they were shown with.
+func (k *kit) previewRollback(ctx context.Context, s Rollback) (Plan, error) {
+	ref, c, err := k.same(ctx, s.VM)
+	p := Plan{Title: fmt.Sprintf("rollback %s", ref), Lines: []string{"on " + ref.Node}}
+	if err != nil {
+		return p, err
+	}
+	s.VM = ref
+	if s.Size == (Size{}) {
+		p.Digest = digest(k.cluster.Name(), ref.VMID, ref.UUID, s.Kind())
+		return p, nil
+	}
+	then, err := k.sizeThen(ctx, s)
+	if err != nil {
+		return p, err
+	}
+	if now := sizeIn(c); then != now {
+		p.Lines = append(p.Lines, fmt.Sprintf("it has %s, and gets back %s", now, then))
+	}
+	p.Digest = digest(k.cluster.Name(), ref.VMID, ref.UUID, s.Kind(), s.Name, then)
+	return p, nil
 }
 
 // runsAgain says why the VM could not run as it was at the snapshot: one that
@@ -170,6 +206,16 @@ func (k *kit) checkSnapshot(ctx context.Context, w *Work) error {
 	s.VM = ref
 	if err := k.knowsSnapshot(ctx, s); err != nil {
 		return err
+	}
+	then, err := k.sizeThen(ctx, s)
+	switch {
+	case err != nil:
+		return err
+	case s.Size != (Size{}) && s.Size != then:
+		return &Error{
+			Kind: Conflict, Say: fmt.Sprintf("the snapshot %s of %s is another one by now: it has %s, and had %s", s.Name, ref, then, s.Size),
+			Try: fmt.Sprintf("look at it with vm snapshots %d, and ask again", ref.VMID),
+		}
 	}
 	running, err := k.isRunning(ctx, w)
 	if err != nil {

@@ -89,11 +89,14 @@ var specs = map[string]func(json.RawMessage) (Spec, error){
 	"remind":   decodeSpec[Remind],
 }
 
-// kinds are the kinds of specs that this version knows, as they are stored; jobs
-// of others are left to a newer one.
-var kinds = func() []string {
+// kinds are the kinds of specs that this version knows.
+var kinds = slices.Sorted(maps.Keys(specs))
+
+// claimable are the kinds as they are stored, in each form; jobs of others are
+// left to a newer version.
+var claimable = func() []string {
 	var all []string
-	for _, kind := range slices.Sorted(maps.Keys(specs)) {
+	for _, kind := range kinds {
 		all = append(all, kind, kind+form2)
 	}
 	return all

@@ -68,6 +68,9 @@ type Snapshot struct {
 type Rollback struct {
 	VM   VMRef  `json:"vm"`
 	Name string `json:"name"`
+	// Size is what the VM has after it, as the snapshot was when it was shown.
+	// Engine.Prepare fills it in.
+	Size Size `json:"size,omitzero"`
 }
 
 // Clone copies a VM into a new one with an address of its own.
@@ -207,10 +210,12 @@ func (s Set) Validate() error {
 	switch {
 	case s.Cores == 0 && s.MemoryMB == 0 && s.GrowMB == 0:
 		return &Error{Kind: Invalid, Say: "nothing to change", Try: "--cpu, --ram or --disk"}
-	case s.Cores < 0 || s.Cores > maxCores:
-		return Errorf(Invalid, "%d CPUs: a VM has 1 to %d", s.Cores, maxCores)
-	case s.MemoryMB != 0 && s.MemoryMB < minMemoryMB:
-		return Errorf(Invalid, "%d MB of memory are too little: a VM has at least %d", s.MemoryMB, minMemoryMB)
+	case s.Cores != 0 && !CPUBound.Holds(int64(s.Cores)):
+		return Errorf(Invalid, "%d CPUs: a VM has %s", s.Cores, CPUBound)
+	case s.MemoryMB != 0 && !MemoryBound.Holds(int64(s.MemoryMB)):
+		return wrongMemory(s.MemoryMB)
+	case s.GrowMB > GrowthBound.Max:
+		return Errorf(Invalid, "a disk can't grow by %s: at most by %s", size(s.GrowMB), size(GrowthBound.Max))
 	case s.GrowMB < 0:
 		return Errorf(Invalid, "a disk can only grow")
 	}
@@ -294,8 +299,8 @@ func (s Drain) Validate() error {
 }
 
 func (r VMRef) validate() error {
-	if r.VMID < 100 || r.VMID > 999_999_999 {
-		return Errorf(Invalid, "%d is no VMID: 100 to 999999999", r.VMID)
+	if !VMIDBound.Holds(int64(r.VMID)) {
+		return Errorf(Invalid, "%d is no VMID: %s", r.VMID, VMIDBound)
 	}
 	return nil
 }

@@ -196,7 +196,7 @@ func (s *Stock) makeTemplate(ctx context.Context, node, storage string, img imag
 	}
 	own := uuid.NewString()
 	task, err := k.cluster.StartCreate(ctx, node, "template-"+own, cluster.NewVM{
-		VMID: id, Name: "template-" + strings.ReplaceAll(img.Key(), ".", "-"), Cores: 1, MemoryMB: minMemoryMB, CPU: "kvm64", Storage: storage,
+		VMID: id, Name: "template-" + strings.ReplaceAll(img.Key(), ".", "-"), Cores: 1, MemoryMB: int(MemoryBound.Min), CPU: "kvm64", Storage: storage,
 		ImportFrom: rec.Source, Bridge: k.settings.Bridge, IPConfig: "ip=dhcp", UUID: own, Tags: []string{"template"},
 		Description: templateStamp(img, rec.Sum, storage) + "\nmade by bot images; " + url.QueryEscape(img.Title),
 	})

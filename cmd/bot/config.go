@@ -162,7 +162,7 @@ func (c *config) check() error {
 
 // checkCluster is check for what is about the cluster.
 func (c *config) checkCluster() []string {
-	var wrong []string
+	wrong := c.checkNumbers()
 	need := func(value, name, what string) {
 		if value == "" {
 			wrong = append(wrong, fmt.Sprintf("%s is not set: %s", name, what))

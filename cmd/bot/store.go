@@ -20,8 +20,8 @@ type keptSettings struct {
 
 // check lists what is wrong.
 func (s keptSettings) check() (wrong []string) {
-	if s.Days < 0 {
-		wrong = append(wrong, fmt.Sprintf("KEEP_EVENTS_DAYS is %d: it is 0 (for ever) or more", s.Days))
+	if s.Days < 0 || s.Days > maxDays {
+		wrong = append(wrong, fmt.Sprintf("KEEP_EVENTS_DAYS is %d: it is 0 (for ever) or more, up to %d", s.Days, maxDays))
 	}
 	if s.Lease < time.Second {
 		wrong = append(wrong, fmt.Sprintf("LEASE is %v: it is a second at least, the same for all bots of a store", s.Lease))
