@@ -7,6 +7,7 @@ type Link struct {
 	Up      bool
 	Since   time.Time // when it came up; zero while it is down
 	Standby bool      // another bot has the connection, and this one waits
+	Deaf    bool      // the platform takes connections and says nothing on them: nobody is heard
 	Problem string    // of the last attempt to connect, "" when it worked
 }
 

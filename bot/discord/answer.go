@@ -63,6 +63,14 @@ func (d *Discord) tooOld(id string) bool {
 // ownAnswer answers what is no business of the desk's.
 func (d *Discord) ownAnswer(e *event) (response, bool) {
 	switch {
+	case e.foreign && e.in.Kind == bot.Complete:
+		return response{Type: discordgo.InteractionApplicationCommandAutocompleteResult, Data: choicesOf(e.complete, nil)}, true
+	case e.foreign:
+		d.log.Warn("refused somebody of another server than DISCORD_GUILD_ID", "by", e.in.By.Key(), "kind", e.in.Kind)
+		return d.private(bot.Card{
+			Title: "Not for this server", Tone: bot.Bad,
+			Text: "I work for another Discord server, the one in DISCORD_GUILD_ID, so nothing was done. Order there.",
+		}), true
 	case e.asks != "":
 		return d.areYouSure(e.asks), true
 	case e.lacks != "":

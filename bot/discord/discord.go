@@ -198,6 +198,7 @@ type Health struct {
 	Leading     bool      // this bot is the one that listens
 	Connected   bool      // READY or RESUMED was heard on the connection there is
 	Since       time.Time // when it was
+	Deaf        bool      // the last connection was taken and nothing was said on it
 	LastFrame   time.Time // of the gateway
 	Connections int       // made since the start
 	Identifies  int       // new sessions among them; Discord allows 1000 a day
@@ -218,7 +219,7 @@ func (d *Discord) Health() Health {
 func (d *Discord) Link() bot.Link {
 	h := d.Health()
 	if !h.Connected {
-		return bot.Link{Standby: !h.Leading && d.cfg.Leader != nil && h.Problem == "", Problem: h.Problem}
+		return bot.Link{Standby: !h.Leading && d.cfg.Leader != nil && h.Problem == "", Deaf: h.Deaf, Problem: h.Problem}
 	}
 	return bot.Link{Up: true, Since: h.Since}
 }

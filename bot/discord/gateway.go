@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"sync"
 	"time"
@@ -49,6 +50,7 @@ type session struct {
 	id  string
 	url string // where it is resumed
 	seq int64
+	up  time.Time // when the newest connection heard READY or RESUMED; zero when it has not
 }
 
 // frame is a message of the gateway.
@@ -66,6 +68,9 @@ var (
 	errResumable = errors.New("Discord asks to resume")            // op 9 with true
 	errZombie    = errors.New("a heartbeat got no answer")
 	errHello     = errors.New("the gateway did not begin with hello")
+	// errMute: Discord takes the connection, maybe its heartbeats, too, and does
+	// not answer the first thing that was said.
+	errMute = errors.New("Discord takes the connection and does not answer")
 )
 
 // link is one connection to the gateway.
@@ -120,12 +125,13 @@ func (l *link) serve(ctx context.Context, token bot.Token, identified func()) er
 	_ = l.conn.SetReadDeadline(l.clock.Now().Add(helloTime))
 	_, raw, err := l.conn.ReadMessage()
 	if err != nil {
-		return fmt.Errorf("wait for hello: %w", err)
+		return fmt.Errorf("%w: it did not say hello: %w", errMute, err)
 	}
 	interval, err := heartbeatOf(raw)
 	if err != nil {
 		return err
 	}
+	l.session.up = time.Time{}
 	l.silence = readyTime
 	l.extend()
 
@@ -153,7 +159,11 @@ func (l *link) serve(ctx context.Context, token bot.Token, identified func()) er
 	defer l.mu.Unlock()
 	l.session.seq = l.last
 	if l.why != nil {
-		return l.why
+		err = l.why
+	}
+	timeout, ok := errors.AsType[net.Error](err)
+	if silent := ok && timeout.Timeout() || errors.Is(err, errZombie); silent && l.session.up.IsZero() {
+		return fmt.Errorf("%w: %w", errMute, err)
 	}
 	return err
 }
@@ -191,10 +201,15 @@ func (l *link) read(interval time.Duration) error {
 		if err != nil {
 			return err
 		}
-		l.extend()
 		l.heard()
 		var f frame
-		if json.Unmarshal(raw, &f) != nil {
+		bad := json.Unmarshal(raw, &f) != nil
+		// Before READY or RESUMED only events say that an answer is coming. That
+		// heartbeats are acknowledged is no proof of hearing.
+		if f.Op == opEvent && !bad || !l.session.up.IsZero() {
+			l.extend()
+		}
+		if bad {
 			continue // the next one may be better
 		}
 		switch f.Op {
@@ -249,6 +264,7 @@ func (l *link) take(f frame, interval time.Duration) {
 
 // ready: from here on, heartbeats are answered.
 func (l *link) ready(interval time.Duration) {
+	l.session.up = l.clock.Now()
 	l.silence = interval + slack
 	l.extend()
 }

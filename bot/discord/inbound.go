@@ -114,6 +114,7 @@ type event struct {
 	clicked  place  // the message whose button was pressed
 	asks     string // the button asks "are you sure?" first; its id
 	sure     bool   // the press of a "yes"
+	foreign  bool   // it comes from another server than the bot's
 	lacks    string // the permission without which no card can be shown here
 	complete string // the line before what is being completed
 }
@@ -133,6 +134,7 @@ func (d *Discord) parse(raw json.RawMessage) (*event, error) {
 		By:    provision.Actor{Platform: Platform, ID: who, Name: name},
 		Where: provision.Conversation{Platform: Platform, Channel: i.ChannelID},
 	}}
+	e.foreign = d.cfg.GuildID != "" && i.GuildID != "" && i.GuildID != d.cfg.GuildID
 	if i.Member != nil {
 		e.in.Roles = rolesOf(i.GuildID, i.Member.Roles)
 	}

@@ -82,7 +82,7 @@ func (r *run) failed(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	r.d.note(func(h *Health) { h.Problem = err.Error() })
+	r.d.note(func(h *Health) { h.Problem, h.Deaf = err.Error(), errors.Is(err, errMute) || errors.Is(err, errHello) })
 	r.d.log.WarnContext(ctx, "no connection; trying again", "err", err)
 }
 
@@ -142,9 +142,10 @@ func (r *run) renew(ctx context.Context, renewed time.Time) {
 	}
 }
 
-// The waits between connections. One that lived for steady was a success; one
-// that did not counts as another failure, or a gateway that accepts and drops
-// would be called without pause.
+// The waits between connections. One that lived for steady from READY or
+// RESUMED on was a success; one that did not counts as another failure, or a
+// gateway that accepts and drops, or accepts and says nothing, would be called
+// without pause.
 const (
 	backoffFirst = time.Second
 	backoffMost  = time.Minute
@@ -166,9 +167,10 @@ func backoff(n int, err error) time.Duration {
 func (r *run) listen(ctx context.Context) error {
 	d := r.d
 	sess := &session{}
+	mute := 0 // resumes in a row that nobody answered
 	for n := 0; ctx.Err() == nil; {
+		sess.up = time.Time{}
 		address, err := r.gateway(ctx, sess)
-		began := d.clock.Now()
 		if err == nil {
 			err = d.connect(ctx, address, sess, r.event)
 			d.note(func(h *Health) { h.Connected = false })
@@ -183,11 +185,15 @@ func (r *run) listen(ctx context.Context) error {
 		if badToken(err) {
 			return &FatalError{Setting: "DISCORD_TOKEN", Why: tokenIsBad, Err: err}
 		}
-		if lost {
-			*sess = session{}
+		up := sess.up
+		if mute++; !errors.Is(err, errMute) || sess.id == "" {
+			mute = 0
+		}
+		if lost || mute >= muteTries {
+			*sess, mute = session{}, 0
 		}
 		r.failed(ctx, err)
-		if d.clock.Now().Sub(began) >= steady {
+		if !up.IsZero() && d.clock.Now().Sub(up) >= steady {
 			if n = 0; !lost {
 				continue // people may be waiting for answers
 			}
@@ -201,8 +207,12 @@ func (r *run) listen(ctx context.Context) error {
 	return nil
 }
 
-// resumeTries is after how many failures in a row a session is given up.
-const resumeTries = 5
+// After so many failures in a row, and resumes that were not answered, a session
+// is given up.
+const (
+	resumeTries = 5
+	muteTries   = 2
+)
 
 // gateway is where to connect. A new session waits for its turn in Discord's
 // budget.
@@ -279,7 +289,7 @@ func (r *run) trusts(address string) bool {
 func (r *run) event(kind string, data json.RawMessage) {
 	switch kind {
 	case "READY", "RESUMED":
-		r.d.note(func(h *Health) { h.Connected, h.Since, h.Problem = true, r.d.clock.Now(), "" })
+		r.d.note(func(h *Health) { h.Connected, h.Since, h.Problem, h.Deaf = true, r.d.clock.Now(), "", false })
 		r.d.log.InfoContext(r.ctx, "connected", "event", kind)
 	case "INTERACTION_CREATE":
 		r.work.Go(func() { r.interaction(data) })

@@ -72,6 +72,16 @@ func (r *run) answer(acknowledge func(payload any), e *event) {
 		return
 	}
 
+	if !s.welcomes(e.from) {
+		s.log.WarnContext(r.ctx, "refused somebody of another workspace; SLACK_TEAMS lets some in", "team", e.from.team, "by", e.in.By.Key(), "kind", e.in.Kind)
+		var rest bot.Ack
+		known.payload, rest = s.inAck(e, unwelcome(e.from))
+		close(known.ready)
+		acknowledge(known.payload)
+		r.afterAck(e, rest)
+		return
+	}
+
 	// The answer of a stopping bot is still an answer.
 	ctx, done := context.WithTimeout(context.WithoutCancel(r.ctx), triageTime)
 	defer done()

@@ -125,7 +125,7 @@ func (s *Slack) parseForm(body []byte, id string) (*event, error) {
 		return s.interaction(c, id)
 	case form.Has("command"):
 		return s.command(api.SlashCommand{
-			UserID: form.Get("user_id"), UserName: form.Get("user_name"), ChannelID: form.Get("channel_id"),
+			TeamID: form.Get("team_id"), EnterpriseID: form.Get("enterprise_id"), UserID: form.Get("user_id"), UserName: form.Get("user_name"), ChannelID: form.Get("channel_id"),
 			Text: form.Get("text"), TriggerID: form.Get("trigger_id"), ResponseURL: form.Get("response_url"),
 		})
 	}

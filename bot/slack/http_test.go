@@ -77,8 +77,9 @@ func TestOnlySlackIsHeard(t *testing.T) {
 		}
 		return resp.StatusCode, string(said)
 	}
+	from := slackfake.Team
 	command := func(trigger string) string {
-		return url.Values{"command": {"/vm"}, "text": {"list"}, "user_id": {slackfake.Alice}, "channel_id": {slackfake.Ops}, "trigger_id": {trigger}}.Encode()
+		return url.Values{"command": {"/vm"}, "text": {"list"}, "team_id": {from}, "user_id": {slackfake.Alice}, "channel_id": {slackfake.Ops}, "trigger_id": {trigger}}.Encode()
 	}
 	now := time.Now()
 	if status, _ := post(slackfake.Sign(signing, now, command("t0")), command("t0")); status != http.StatusServiceUnavailable {
@@ -121,6 +122,10 @@ func TestOnlySlackIsHeard(t *testing.T) {
 	// The same interaction in another request is done once.
 	if status, _ := post(slackfake.Sign(signing, now.Add(-time.Second), command("t3")), command("t3")); status != http.StatusOK {
 		t.Errorf("a second delivery is answered with %d", status)
+	}
+	from = "T0FOREIGN"
+	if status, said := post(slackfake.Sign(signing, now, command("t5")), command("t5")); status != http.StatusOK || !strings.Contains(said, "SLACK_TEAMS") {
+		t.Errorf("a command of another workspace: %d %s", status, said)
 	}
 	// What is in the address is not signed, and not read.
 	if resp, err := http.Get(address + "?" + command("t4")); err != nil || resp.StatusCode != http.StatusMethodNotAllowed {

@@ -1,6 +1,7 @@
 package slack
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -18,6 +19,7 @@ type event struct {
 	in      bot.Inbound
 	back    reply
 	trigger string // opens a form, within three seconds
+	from    origin
 	clicked place  // the message whose button was pressed
 	view    api.View
 	before  string // the line before what is being completed
@@ -46,6 +48,7 @@ func (s *Slack) parse(req socketmode.Request) (*event, error) {
 func (s *Slack) command(c api.SlashCommand) (*event, error) {
 	e := s.event(c.UserID, c.UserName, reply{URL: c.ResponseURL, Channel: c.ChannelID})
 	e.in.Kind, e.in.ID, e.in.Text, e.trigger = bot.Command, c.TriggerID, c.Text, c.TriggerID
+	e.from = origin{c.TeamID, c.EnterpriseID}
 	return e.sealed()
 }
 
@@ -75,6 +78,15 @@ func (e *event) sealed() (*event, error) {
 }
 
 func (s *Slack) interaction(c api.InteractionCallback, envelope string) (*event, error) {
+	e, err := s.interacted(c, envelope)
+	if e != nil {
+		// The person's own workspace counts, not the one that the channel is of.
+		e.from = origin{cmp.Or(c.User.TeamID, c.Team.ID), c.Enterprise.ID}
+	}
+	return e, err
+}
+
+func (s *Slack) interacted(c api.InteractionCallback, envelope string) (*event, error) {
 	switch c.Type {
 	case api.InteractionTypeBlockActions:
 		if len(c.ActionCallback.BlockActions) == 0 || c.View.ID != "" {

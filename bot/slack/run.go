@@ -26,6 +26,7 @@ type Health struct {
 	Since        time.Time // when the first of the open sockets was opened
 	LastFrame    time.Time // anything at all, pings too
 	LastEnvelope time.Time
+	Deaf         bool   // the last socket was taken and nothing was said on it
 	LateAcks     int    // that were sent before their answer was ready
 	LostAcks     int    // that could not be written
 	Problem      string // of the last attempt to connect, "" when it worked
@@ -44,7 +45,7 @@ func (s *Slack) Link() bot.Link {
 	h, hears := s.health, s.health.Sockets > 0 || s.hearing != nil
 	s.mu.Unlock()
 	if !hears {
-		return bot.Link{Problem: h.Problem}
+		return bot.Link{Deaf: h.Deaf, Problem: h.Problem}
 	}
 	return bot.Link{Up: true, Since: h.Since, Problem: h.Problem}
 }
@@ -64,7 +65,7 @@ func (s *Slack) connected(connections int) {
 		}
 		h.Opened++
 		h.Sockets++
-		h.Connections, h.Problem = connections, ""
+		h.Connections, h.Problem, h.Deaf = connections, "", false
 	})
 	s.log.Info("connected", "connections", connections)
 }
@@ -111,6 +112,9 @@ func (s *Slack) Check(ctx context.Context) error {
 		}
 		return mapped("auth.test", err)
 	}
+	s.mu.Lock()
+	s.home = home{team: who.TeamID, enterprise: who.EnterpriseID}
+	s.mu.Unlock()
 	granted := who.Header.Get("X-Oauth-Scopes")
 	if missing := lacking(granted, wantedScopes); len(missing) > 0 {
 		return &FatalError{Setting: "SLACK_BOT_TOKEN", Why: "the token lacks " + strings.Join(missing, ", ") + "; add it under OAuth & Permissions and reinstall the app"}
@@ -200,7 +204,7 @@ func (r *run) failed(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	r.s.note(func(h *Health) { h.Problem = err.Error() })
+	r.s.note(func(h *Health) { h.Problem, h.Deaf = err.Error(), errors.Is(err, errMute) })
 	r.s.log.WarnContext(ctx, "can't connect; trying again", "err", err)
 }
 

@@ -61,6 +61,9 @@ type Config struct {
 	// Groups are the ids of user groups (S...) that policy knows; who is in
 	// one has the role slack:S.... User groups need a paid plan.
 	Groups []string
+	// Teams are workspaces (T...) and organisations (E...) beside the bot's own
+	// whose people it listens to.
+	Teams []string
 	// Sockets is how many connections are kept open; default 2, so that one is
 	// there while Slack refreshes the other.
 	Sockets int
@@ -90,6 +93,7 @@ type Slack struct {
 
 	mu     sync.Mutex
 	health Health
+	home   home
 	// The applications of the two tokens, "" while they are not known.
 	botApp, levelApp string
 	hearing          *run // takes what Slack sends by HTTP; nil: nothing is taken
@@ -175,6 +179,11 @@ func (cfg Config) Validate() error {
 	}
 	if u, err := url.Parse(cfg.APIURL); err != nil || cfg.APIURL != "" && u.Host == "" {
 		wrong = append(wrong, fmt.Errorf("SLACK_API_URL: %q is no address", cfg.APIURL))
+	}
+	for _, t := range cfg.Teams {
+		if !strings.HasPrefix(t, "T") && !strings.HasPrefix(t, "E") || strings.ContainsFunc(t, func(r rune) bool { return r < '0' || r > 'Z' || r > '9' && r < 'A' }) {
+			wrong = append(wrong, fmt.Errorf("SLACK_TEAMS: %q is no workspace: their ids begin with T, those of organisations with E", t))
+		}
 	}
 	for _, g := range cfg.Groups {
 		if !strings.HasPrefix(g, "S") {

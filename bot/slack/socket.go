@@ -77,7 +77,7 @@ func (s *Slack) openSocket(ctx context.Context) (*socket, error) {
 	var hello socketmode.Request
 	if err := conn.ReadJSON(&hello); err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("wait for hello: %w", err)
+		return nil, fmt.Errorf("%w: %w", errMute, err)
 	}
 	if hello.Type != socketmode.RequestTypeHello {
 		_ = conn.Close()
@@ -95,6 +95,9 @@ func (s *Slack) openSocket(ctx context.Context) (*socket, error) {
 	s.connected(hello.NumConnections)
 	return k, nil
 }
+
+// errMute: Slack took the socket and did not say hello.
+var errMute = errors.New("Slack takes the socket and does not say hello")
 
 // turnedAway: Slack closed a socket instead of saying hello.
 type turnedAway struct{ reason string }

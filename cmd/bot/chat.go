@@ -20,6 +20,7 @@ type chatSettings struct {
 	SlackAppToken bot.Token `env:"SLACK_APP_TOKEN"`
 	SlackSecret   bot.Token `env:"SLACK_SIGNING_SECRET"`
 	SlackAPIURL   string    `env:"SLACK_API_URL"`
+	SlackTeams    []string  `env:"SLACK_TEAMS"`
 
 	DiscordToken      bot.Token `env:"DISCORD_TOKEN"`
 	DiscordAPIURL     string    `env:"DISCORD_API_URL"`
@@ -33,7 +34,18 @@ func (s chatSettings) onSlack() bool {
 }
 
 func (s chatSettings) slack() slack.Config {
-	return slack.Config{BotToken: s.SlackBotToken, AppToken: s.SlackAppToken, SigningSecret: s.SlackSecret, APIURL: s.SlackAPIURL}
+	return slack.Config{BotToken: s.SlackBotToken, AppToken: s.SlackAppToken, SigningSecret: s.SlackSecret, APIURL: s.SlackAPIURL, Teams: s.teams()}
+}
+
+// teams are the foreign workspaces, without what stands around commas.
+func (s chatSettings) teams() []string {
+	var all []string
+	for _, t := range s.SlackTeams {
+		if t = strings.TrimSpace(t); t != "" {
+			all = append(all, t)
+		}
+	}
+	return all
 }
 
 func (s chatSettings) onDiscord() bool {

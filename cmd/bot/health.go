@@ -44,7 +44,7 @@ func (h *house) checks() []web.Check {
 	for _, c := range h.chats {
 		if l, ok := c.(bot.Linked); ok {
 			checks = append(checks, web.Check{Name: c.Name(), Ask: func(context.Context) (string, error) {
-				return sayLink(l.Link(), h.clock.Now())
+				return sayLink(c.Name(), l.Link(), h.clock.Now())
 			}})
 		}
 	}
@@ -83,12 +83,17 @@ func (h *house) askBot(ctx context.Context, cluster string) (string, error) {
 	return "another bot works for it", err
 }
 
-func sayLink(l bot.Link, now time.Time) (string, error) {
+func sayLink(name string, l bot.Link, now time.Time) (string, error) {
 	switch {
 	case l.Up:
 		return "connected for " + now.Sub(l.Since).Truncate(time.Second).String(), nil
 	case l.Standby:
 		return "another bot is connected", nil
+	case l.Deaf:
+		return "", &provision.Error{
+			Kind: provision.Unavailable, Say: name + " is deaf: it takes connections and says nothing on them, so nobody there is heard",
+			Try: "nothing to do here but wait, I keep trying; if it lasts, look at the platform's status page. " + l.Problem,
+		}
 	}
 	return "", &provision.Error{Kind: provision.Unavailable, Say: "not connected", Try: cmp.Or(l.Problem, "look at the bot's log")}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pvebot/bot"
+	"pvebot/provision"
 )
 
 // TestHealth asks a running bot how it is, and reads its metrics.
@@ -75,5 +76,13 @@ func TestSayLink(t *testing.T) {
 		if say, err := sayLink(c.link, now); say != c.say || (err == nil) != c.ok {
 			t.Errorf("%+v: %q, %v", c.link, say, err)
 		}
+	}
+}
+
+// A chat that takes connections and says nothing on them is called deaf.
+func TestHealthSaysThatAChatIsDeaf(t *testing.T) {
+	_, err := sayLink("discord", bot.Link{Deaf: true, Problem: "Discord takes the connection and does not answer"}, time.Time{})
+	if say, try := provision.Explain(err); !strings.HasPrefix(say, "discord is deaf") || !strings.Contains(try, "does not answer") {
+		t.Errorf("%q, %q", say, try)
 	}
 }

@@ -73,6 +73,8 @@ type Fake struct {
 	plans      []Plan
 	identified int
 	twice      int
+	guildID    string       // that interactions come from; "" is Guild
+	mute       map[int]bool // opcodes that are not answered
 	complaints []string
 	journal    []Call
 

@@ -205,7 +205,7 @@ func (f *Fake) begin(l *link, op int, data json.RawMessage) bool {
 	case p.Drop:
 		l.cut()
 		return false
-	case p.NoReady:
+	case p.NoReady || f.mute[op]:
 		return true
 	case f.identified > f.cfg.Sessions:
 		l.close(4004) // and the token is reset

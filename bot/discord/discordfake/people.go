@@ -1,6 +1,7 @@
 package discordfake
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -149,6 +150,16 @@ func (f *Fake) Submit(ctx context.Context, by, channelID string, m Modal, values
 	return f.act(ctx, by, channelID, isSubmit, nil, map[string]any{"custom_id": m.ID, "components": rows})
 }
 
+// From says from which server the next interactions come; "" is Guild.
+func (f *Fake) From(guild string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.guildID = guild
+}
+
+// where is the server of interactions; f.mu is held.
+func (f *Fake) where() string { return cmp.Or(f.guildID, Guild) }
+
 // act delivers an interaction and waits for its first answer.
 func (f *Fake) act(ctx context.Context, by, channelID string, kind int, on *message, data map[string]any) (Outcome, error) {
 	f.mu.Lock()
@@ -163,7 +174,7 @@ func (f *Fake) act(ctx context.Context, by, channelID string, kind int, on *mess
 	f.actions[a.id] = a
 	p := map[string]any{
 		"id": a.id, "application_id": App, "type": kind, "token": a.token, "version": 1, "data": data,
-		"guild_id": Guild, "guild": map[string]any{"id": Guild, "locale": "en-US", "features": []any{}},
+		"guild_id": f.where(), "guild": map[string]any{"id": f.where(), "locale": "en-US", "features": []any{}},
 		"channel_id": channelID, "channel": map[string]any{"id": channelID, "type": c.kind, "name": "channel"},
 		"member": f.member(by, f.roles[by]), "app_permissions": f.appPermissions(c),
 		"locale": "en-US", "guild_locale": "en-US", "entitlements": []any{}, "context": 0,

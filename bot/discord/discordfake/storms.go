@@ -13,7 +13,7 @@ type Plan struct {
 	Resumable bool // of Invalid
 	Close     int  // closes with this code in place of READY or RESUMED
 	Drop      bool // cuts the connection in place of READY or RESUMED
-	NoReady   bool // identifying is not answered
+	NoReady   bool // identifying and resuming are not answered
 	Deaf      bool // heartbeats are not answered
 }
 
@@ -29,6 +29,14 @@ func (f *Fake) Calm() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.plans = nil
+}
+
+// Mute makes the gateway silent from now on for those who resume, for those who
+// identify, or both: connections stay, and heartbeats are acknowledged.
+func (f *Fake) Mute(resumes, identifies bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mute = map[int]bool{opResume: resumes, opIdentify: identifies}
 }
 
 // Twice delivers the next n interactions two times.

@@ -66,7 +66,8 @@ type Fake struct {
 	tickets    map[string]time.Time // socket addresses that were given out
 	sockets    []*socket
 	pending    map[string]*delivery
-	twice      int // deliveries that are made twice
+	teams      map[string]string // of those who are not of Team
+	twice      int               // deliveries that are made twice
 	delay      time.Duration
 	complaints []string
 	journal    []Call

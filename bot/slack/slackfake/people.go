@@ -1,6 +1,7 @@
 package slackfake
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -40,14 +41,29 @@ func (f *Fake) newTrigger(by, channel, ts string, id string) (string, string) {
 func (f *Fake) Command(ctx context.Context, by, channelID, text, id string) (Outcome, error) {
 	f.mu.Lock()
 	id, url := f.newTrigger(by, channelID, "", id)
+	team := f.teamOf(by)
 	f.mu.Unlock()
 	payload, took, err := f.deliver(ctx, "slash_commands", map[string]any{
-		"token": "fake", "team_id": Team, "team_domain": "fake", "channel_id": channelID, "channel_name": "channel",
+		"token": "fake", "team_id": team, "team_domain": "fake", "channel_id": channelID, "channel_name": "channel",
 		"user_id": by, "user_name": nameOf(by), "command": "/vm", "text": text, "api_app_id": App,
 		"response_url": url, "trigger_id": id, "is_enterprise_install": "false",
 	}, func(payload json.RawMessage) { f.ackedMessage(by, channelID, payload) })
 	return Outcome{ID: id, Payload: payload, Took: took}, err
 }
+
+// Connect makes somebody one of another workspace, who sits in the channels by
+// Slack Connect.
+func (f *Fake) Connect(user, team string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.teams == nil {
+		f.teams = map[string]string{}
+	}
+	f.teams[user] = team
+}
+
+// teamOf is somebody's workspace; f.mu is held.
+func (f *Fake) teamOf(user string) string { return cmp.Or(f.teams[user], Team) }
 
 func nameOf(user string) string { return map[string]string{Alice: "alice", Bob: "bob"}[user] }
 
@@ -79,7 +95,7 @@ func (f *Fake) interaction(kind, by string) map[string]any {
 	return map[string]any{
 		"type": kind, "token": "fake", "api_app_id": App, "is_enterprise_install": false, "enterprise": nil,
 		"team": map[string]any{"id": Team, "domain": "fake"},
-		"user": map[string]any{"id": by, "username": nameOf(by), "name": nameOf(by), "team_id": Team},
+		"user": map[string]any{"id": by, "username": nameOf(by), "name": nameOf(by), "team_id": f.teamOf(by)},
 	}
 }
 
