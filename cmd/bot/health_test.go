@@ -73,7 +73,7 @@ func TestSayLink(t *testing.T) {
 		{bot.Link{Standby: true}, "another bot is connected", true},
 		{bot.Link{Problem: "no route"}, "", false},
 	} {
-		if say, err := sayLink(c.link, now); say != c.say || (err == nil) != c.ok {
+		if say, err := sayLink("slack", c.link, now); say != c.say || (err == nil) != c.ok {
 			t.Errorf("%+v: %q, %v", c.link, say, err)
 		}
 	}
