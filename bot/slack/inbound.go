@@ -20,7 +20,7 @@ type event struct {
 	back    reply
 	trigger string // opens a form, within three seconds
 	from    origin
-	clicked place  // the message whose button was pressed
+	clicked place // the message whose button was pressed
 	view    api.View
 	before  string // the line before what is being completed
 }

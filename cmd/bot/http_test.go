@@ -212,7 +212,7 @@ func TestWebSettings(t *testing.T) {
 		{"API_TOKENS=long-secret-without-a-name-or-role", "API_TOKENS: token 1: write NAME:ROLE:TOKEN"},
 		{"LISTEN=0.0.0.0", "LOGIN_SECRET is not set, and LISTEN is 0.0.0.0"},
 		{"LISTEN=0.0.0.0 LOGIN_SECRET=short-secret", "LOGIN_SECRET has 12 characters"},
-		{"TLS_CERT=/nowhere", "TLS_CERT, TLS_KEY: "},
+		{"TLS_CERT=/nowhere", "TLS_CERT: /nowhere: there is no such file"},
 		{"VM_ROOT_PASSWORD=" + strings.Repeat("long-secret", 20), "VM_ROOT_PASSWORD: a password has 1 to 128 bytes"},
 	} {
 		c, err := readConfig(append(good, strings.Fields(tt.setting)...), os.DevNull)
