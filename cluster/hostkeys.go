@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 
 	"golang.org/x/crypto/ssh"
@@ -25,102 +24,95 @@ type HostKeyError struct {
 	Addr        string
 	Fingerprint string // SHA256:... of the key it showed
 	Changed     bool   // another key is known for it; else none is
+	Revoked     string // FILE:LINE of known_hosts that revokes the key; "": none does
 	Err         error
 }
 
 func (e *HostKeyError) Error() string {
-	if e.Changed {
-		return fmt.Sprintf("%s (%s) shows a host key other than the known one: %s. Somebody may be in between. "+
+	switch {
+	case e.Revoked != "":
+		return fmt.Sprintf("%s (%s) shows a host key that is revoked in %s: %s. Give the machine new host keys, or remove that line if it is there by mistake, "+
+			"then run `bot nodes trust %s`", e.Name, e.Addr, e.Revoked, e.Fingerprint, e.Name)
+	case e.Changed:
+		return fmt.Sprintf("%s (%s) shows a host key other than the known one: %s%s. Somebody may be in between. "+
 			"If the machine was reinstalled, remove its old key from known_hosts and run `bot nodes trust %s`",
-			e.Name, e.Addr, e.Fingerprint, e.Name)
+			e.Name, e.Addr, e.Fingerprint, e.certificate(), e.Name)
 	}
-	return fmt.Sprintf("the host key of %s (%s) is not known here: %s. Compare it on the machine, then run `bot nodes trust %s`",
-		e.Name, e.Addr, e.Fingerprint, e.Name)
+	return fmt.Sprintf("the host key of %s (%s) is not known here: %s%s. Compare it on the machine, then run `bot nodes trust %s`",
+		e.Name, e.Addr, e.Fingerprint, e.certificate(), e.Name)
+}
+
+// certificate says why a certificate of a known authority is not good.
+func (e *HostKeyError) certificate() string {
+	unknown, ok := errors.AsType[*unknownHostError](e.Err)
+	if !ok || unknown.certificate == nil {
+		return ""
+	}
+	return ", with a certificate that is not good (" + unknown.certificate.Error() + ")"
 }
 
 func (e *HostKeyError) Unwrap() error { return e.Err }
 
 func hostKeyError(name, addr string, key ssh.PublicKey, err error) *HostKeyError {
-	var known *knownhosts.KeyError
-	return &HostKeyError{
-		Name: name, Addr: addr, Fingerprint: ssh.FingerprintSHA256(key),
-		Changed: errors.As(err, &known) && len(known.Want) > 0, Err: err,
+	if cert, ok := key.(*ssh.Certificate); ok {
+		key = cert.Key
 	}
+	e := &HostKeyError{Name: name, Addr: addr, Fingerprint: ssh.FingerprintSHA256(key), Err: err}
+	if known, ok := errors.AsType[*knownhosts.KeyError](err); ok {
+		e.Changed = len(known.Want) > 0
+	}
+	if gone, ok := errors.AsType[*knownhosts.RevokedError](err); ok {
+		e.Revoked = fmt.Sprintf("%s:%d", gone.Revoked.Filename, gone.Revoked.Line)
+	}
+	return e
 }
 
-// KnownHosts reads an OpenSSH known_hosts file. One that does not exist yet
-// knows nobody. The file is read once; a changed one needs a new callback.
-func KnownHosts(path string) (ssh.HostKeyCallback, error) {
-	check, err := knownhosts.New(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return knownhosts.New()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("known_hosts: %w", err)
-	}
-	return check, nil
+// Trusted is a machine whose host key is known.
+type Trusted struct {
+	Fingerprint string // SHA256:... of its key
+	// Certified: an authority in known_hosts vouches for the key, so that none had
+	// to be written there.
+	Certified bool
 }
-
-// HostKeyAlgorithms are the algorithms of the keys that check knows for addr
-// (host:port), nil when it knows none. A client that offers others may be
-// shown a key that is right but not the known one.
-func HostKeyAlgorithms(check ssh.HostKeyCallback, addr string) []string {
-	var known *knownhosts.KeyError
-	if err := check(addr, &net.TCPAddr{}, nobodysKey{}); !errors.As(err, &known) {
-		return nil
-	}
-	var algorithms []string
-	for _, k := range known.Want {
-		switch t := k.Key.Type(); t {
-		case ssh.KeyAlgoRSA:
-			algorithms = append(algorithms, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256)
-		default:
-			algorithms = append(algorithms, t)
-		}
-	}
-	slices.Sort(algorithms)
-	return slices.Compact(algorithms)
-}
-
-// nobodysKey makes a knownhosts callback tell which keys it wants.
-type nobodysKey struct{}
-
-func (nobodysKey) Type() string                        { return "nobodys-key" }
-func (nobodysKey) Marshal() []byte                     { return []byte("nobodys-key") }
-func (nobodysKey) Verify([]byte, *ssh.Signature) error { return errors.New("nobody's key") }
 
 // TrustHost asks the SSH server at addr (host[:port]) for its host key and
 // appends it to the known_hosts file at path, which is replaced atomically.
 // It returns the key's SHA256 fingerprint, for a person to compare. A key
-// that is known already is fine; another known key is a *HostKeyError, and
-// the file stays as it is.
-func TrustHost(ctx context.Context, path, addr string) (string, error) {
+// that is known already is fine; a revoked one, or another known one, is a
+// *HostKeyError, and the file stays as it is.
+func TrustHost(ctx context.Context, path, addr string) (Trusted, error) {
 	addr = withPort(addr)
 	known, err := KnownHosts(path)
 	if err != nil {
-		return "", err
+		return Trusted{}, err
 	}
-	key, err := fetchHostKey(ctx, addr, HostKeyAlgorithms(known, addr))
+	shown, err := fetchHostKey(ctx, addr, HostKeyAlgorithms(known.Check, addr))
 	if err != nil {
-		return "", err
+		return Trusted{}, err
 	}
-	fingerprint := ssh.FingerprintSHA256(key)
-	err = known(addr, &net.TCPAddr{}, key)
+	key := shown
+	cert, certified := shown.(*ssh.Certificate)
+	if certified {
+		key = cert.Key
+	}
+	trusted := Trusted{Fingerprint: ssh.FingerprintSHA256(key)}
+	err = known.Check(addr, nil, shown)
 	if err == nil {
-		return fingerprint, nil
+		trusted.Certified = certified && known.Check(addr, nil, key) != nil
+		return trusted, nil
 	}
-	if wrong := hostKeyError(addr, addr, key, err); wrong.Changed {
-		return "", wrong
+	if wrong := hostKeyError(addr, addr, key, err); wrong.Changed || wrong.Revoked != "" {
+		return Trusted{}, wrong
 	}
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+		return Trusted{}, err
 	}
 	if len(old) > 0 && !bytes.HasSuffix(old, []byte("\n")) {
 		old = append(old, '\n')
 	}
 	line := knownhosts.Line([]string{knownhosts.Normalize(addr)}, key) + "\n"
-	return fingerprint, replaceFile(path, append(old, line...))
+	return trusted, replaceFile(path, append(old, line...))
 }
 
 // fetchHostKey shakes hands only as far as the host key.
@@ -132,10 +124,7 @@ func fetchHostKey(ctx context.Context, addr string, algorithms []string) (ssh.Pu
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if algorithms == nil {
-		algorithms = []string{
-			ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521,
-			ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
-		}
+		algorithms = plainAlgorithms
 	}
 	var key ssh.PublicKey
 	enough := errors.New("seen enough")

@@ -23,15 +23,20 @@ import (
 // knownHosts is a callback from the lines of a known_hosts file.
 func knownHosts(t *testing.T, lines ...string) ssh.HostKeyCallback {
 	t.Helper()
+	return hostKeys(t, lines...).Check
+}
+
+func hostKeys(t *testing.T, lines ...string) *cluster.HostKeys {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "known_hosts")
 	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	check, err := cluster.KnownHosts(path)
+	known, err := cluster.KnownHosts(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return check
+	return known
 }
 
 func TestHostKeyAlgorithms(t *testing.T) {
@@ -76,9 +81,9 @@ func TestTrustHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		fingerprint, err := cluster.TrustHost(t.Context(), path, s.Addr)
-		if err != nil || fingerprint != ssh.FingerprintSHA256(s.HostKey) {
-			t.Fatalf("fingerprint %s, %v", fingerprint, err)
+		trusted, err := cluster.TrustHost(t.Context(), path, s.Addr)
+		if err != nil || trusted.Fingerprint != ssh.FingerprintSHA256(s.HostKey) || trusted.Certified {
+			t.Fatalf("%+v, %v", trusted, err)
 		}
 	}
 	after, err := os.ReadFile(path)
@@ -88,11 +93,11 @@ func TestTrustHost(t *testing.T) {
 	if want := before + "\n" + knownhosts.Line([]string{knownhosts.Normalize(s.Addr)}, s.HostKey) + "\n"; string(after) != want {
 		t.Errorf("the file became\n%swant\n%s", after, want)
 	}
-	check, err := cluster.KnownHosts(path)
+	known, err := cluster.KnownHosts(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := cluster.NewSSH(cluster.SSHConfig{Addr: s.Addr, Signers: []ssh.Signer{s.Signer}, HostKeys: check})
+	r := cluster.NewSSH(cluster.SSHConfig{Addr: s.Addr, Signers: []ssh.Signer{s.Signer}, HostKeys: known.Check})
 	defer r.Close()
 	if _, err := r.Run(t.Context(), cluster.Cmd{Argv: []string{"true"}}); err != nil {
 		t.Error(err)

@@ -87,7 +87,9 @@ func (s site) examine(ctx context.Context, tell func(doctor.Finding)) error {
 		tell(doctor.Finding{Check: "nodes", Status: doctor.Skipped, Say: "another bot works for this cluster: ask the doctor there"})
 		return nil
 	}
-	nodes, fix, err := s.here.reach()
+	nodes, fix, err := s.here.reach(func(skipped error) {
+		tell(doctor.Finding{Check: "known hosts", Status: doctor.Warning, Say: skipped.Error(), Fix: "edit " + s.here.knownHostsFile()})
+	})
 	if err != nil {
 		tell(doctor.Finding{Check: "nodes", Status: doctor.Problem, Say: err.Error(), Fix: fix})
 		return nil
@@ -103,14 +105,17 @@ func (s site) examine(ctx context.Context, tell func(doctor.Finding)) error {
 // keyFile is the file of the bot's SSH key.
 func (c *config) keyFile() string { return cmp.Or(c.SSHKey, home("id_ed25519")) }
 
+// knownHostsFile is where the nodes' host keys are pinned.
+func (c *config) knownHostsFile() string { return cmp.Or(c.KnownHosts, home("known_hosts")) }
+
 // reach connects to the nodes that the settings name, and says what helps where
 // it can't. It reaches out to nobody yet.
-func (c *config) reach() (nodes cluster.Nodes, fix string, err error) {
+func (c *config) reach(skipped func(error)) (nodes cluster.Nodes, fix string, err error) {
 	signers, err := cluster.LoadSigners(c.keyFile())
 	if err != nil {
 		return nil, "give the bot a key of its own: ssh-keygen -t ed25519 -N '' -f " + c.keyFile(), fmt.Errorf("SSH_KEY: %w", err)
 	}
-	nodes, err = connect(*c, signers, cluster.SystemClock{})
+	nodes, err = connect(*c, signers, cluster.SystemClock{}, skipped)
 	return nodes, "set it in the environment or in .env", err
 }
 

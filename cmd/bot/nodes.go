@@ -1,8 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -35,27 +35,42 @@ func (p *program) nodesCommand() *cobra.Command {
 // trust pins the host keys of the nodes called names, in whatever cluster of
 // ours they are; of all nodes when there are no names.
 func (p *program) trust(ctx context.Context, c config, names []string) error {
-	known := map[string]bool{}
+	ours := map[string]bool{}
 	for _, s := range c.offered() {
 		if s.here == nil {
 			continue
 		}
-		file := cmp.Or(s.here.KnownHosts, home("known_hosts"))
+		file := s.here.knownHostsFile()
+		known, err := cluster.KnownHosts(file)
+		if err != nil {
+			return fmt.Errorf("SSH_KNOWN_HOSTS: %w", err)
+		}
+		for _, skipped := range known.Skipped() {
+			fmt.Fprintln(p.err, skipped)
+		}
 		for _, name := range slices.Sorted(maps.Keys(s.here.Nodes)) {
-			known[name] = true
+			ours[name] = true
 			if len(names) > 0 && !slices.Contains(names, name) {
 				continue
 			}
 			addr := s.here.Nodes[name]
-			fingerprint, err := cluster.TrustHost(ctx, file, addr)
+			trusted, err := cluster.TrustHost(ctx, file, addr)
+			if wrong, ok := errors.AsType[*cluster.HostKeyError](err); ok {
+				wrong.Name = name
+				return wrong
+			}
 			if err != nil {
 				return fmt.Errorf("node %s: %w", name, err)
 			}
-			fmt.Fprintf(p.out, "%s (%s): %s, pinned in %s\n", name, addr, fingerprint, file)
+			how := "pinned in"
+			if trusted.Certified {
+				how = "certified by an authority in"
+			}
+			fmt.Fprintf(p.out, "%s (%s): %s, %s %s\n", name, addr, trusted.Fingerprint, how, file)
 		}
 	}
 	for _, name := range names {
-		if !known[name] {
+		if !ours[name] {
 			return fmt.Errorf("there is no NODE_%s", name)
 		}
 	}

@@ -96,7 +96,7 @@ func (p *program) withStock(s *site, do func(s *site, stock *provision.Stock) er
 	if err != nil {
 		return err
 	}
-	nodes, err := connect(*s.here, signers, cluster.SystemClock{})
+	nodes, err := connect(*s.here, signers, cluster.SystemClock{}, func(skipped error) { fmt.Fprintln(p.err, skipped) })
 	if err != nil {
 		return err
 	}

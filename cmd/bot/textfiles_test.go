@@ -36,9 +36,14 @@ func textFiles(t *testing.T) map[string]struct {
 	lent := httptest.NewTLSServer(nil)
 	defer lent.Close()
 	cert, key := certificate(t, lent)
-	sshKey := content(t, keyOfAccess(t))
+	keyFile := keyOfAccess(t)
+	sshKey := content(t, keyFile)
+	signers, err := cluster.LoadSigners(keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
 	with := func(setting, file string) *config {
-		c, err := readVars([]string{"GATEWAY=192.0.2.254", setting + "=" + file}, "none")
+		c, err := readVars([]string{"GATEWAY=192.0.2.254", "NODE_pve1=192.0.2.1", setting + "=" + file}, "none")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,6 +73,13 @@ func textFiles(t *testing.T) map[string]struct {
 			s, err := with("ADMIN_KEYS_FILE", file).settings()
 			if err == nil && (len(s.AdminKeys) != 1 || !strings.HasPrefix(s.AdminKeys[0], "ssh-ed25519 ")) {
 				t.Errorf("%q", s.AdminKeys)
+			}
+			return err
+		}},
+		"SSH_KNOWN_HOSTS": {"192.0.2.1 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJEAKZKyWhwSgyUOTmOjRmcTEhbEODmU9wUfl4bqXD3N\n", func(file string) error {
+			nodes, err := connect(*with("SSH_KNOWN_HOSTS", file), signers, nil, func(skipped error) { t.Error(skipped) })
+			if err == nil {
+				nodes.Close()
 			}
 			return err
 		}},

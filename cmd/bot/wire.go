@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -116,7 +115,7 @@ func (h *house) work(c config) (*works, error) {
 	if err != nil {
 		return nil, err
 	}
-	if w.nodes, err = connect(c, signers, h.clock); err != nil {
+	if w.nodes, err = connect(c, signers, h.clock, func(skipped error) { h.log.Warn("SSH_KNOWN_HOSTS", "error", skipped) }); err != nil {
 		return nil, err
 	}
 	w.nodes = h.metrics.Nodes(w.name, w.nodes)
@@ -240,17 +239,21 @@ func unlessDone(ctx context.Context, err error) error {
 
 // connect reaches the nodes: this machine if it is one of them, the others
 // over SSH.
-func connect(c config, signers []ssh.Signer, clock cluster.Clock) (cluster.Nodes, error) {
-	hostKeys, err := cluster.KnownHosts(cmp.Or(c.KnownHosts, home("known_hosts")))
+// Lines of known_hosts that can't be read are told to skipped.
+func connect(c config, signers []ssh.Signer, clock cluster.Clock, skipped func(error)) (cluster.Nodes, error) {
+	known, err := cluster.KnownHosts(c.knownHostsFile())
 	if err != nil {
-		return nil, fmt.Errorf("SSH_KNOWN_HOSTS: %w; `bot nodes trust` makes it", err)
+		return nil, fmt.Errorf("SSH_KNOWN_HOSTS: %w", err)
+	}
+	for _, line := range known.Skipped() {
+		skipped(line)
 	}
 	var targets []cluster.Target
 	for _, name := range slices.Sorted(maps.Keys(c.Nodes)) {
 		targets = append(targets, cluster.Target{Name: name, Addr: c.Nodes[name], Local: isHere(name)})
 	}
 	return cluster.Connect(cluster.NodesConfig{
-		Targets: targets, User: c.SSHUser, Signers: signers, HostKeys: hostKeys, Clock: clock,
+		Targets: targets, User: c.SSHUser, Signers: signers, HostKeys: known.Check, Clock: clock,
 	})
 }
 

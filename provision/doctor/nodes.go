@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/crypto/ssh/knownhosts"
+
 	"pvebot/cluster"
 )
 
@@ -64,8 +66,11 @@ func (e *exam) nodes(ctx context.Context) {
 func (e *exam) unreachable(name string, err error) {
 	wrong, isKey := errors.AsType[*cluster.HostKeyError](err)
 	switch {
+	case isKey && wrong.Revoked != "":
+		e.problem(name, fmt.Sprintf("make new host keys on %s (rm /etc/ssh/ssh_host_*; dpkg-reconfigure openssh-server), or remove that line if it is there by mistake; then: bot nodes trust %s", name, name),
+			"it shows a host key that %s revokes: %s", wrong.Revoked, wrong.Fingerprint)
 	case isKey && wrong.Changed:
-		e.problem(name, fmt.Sprintf("make sure that %s was installed anew, then: ssh-keygen -R %s && bot nodes trust %s", name, hostOf(wrong.Addr), name),
+		e.problem(name, fmt.Sprintf("make sure that %s was installed anew, then: %s && bot nodes trust %s", name, forget(wrong), name),
 			"it shows another host key than the pinned one: %s", wrong.Fingerprint)
 	case isKey:
 		e.problem(name, "bot nodes trust "+name, "its host key is not pinned: %s", wrong.Fingerprint)
@@ -84,15 +89,22 @@ func (e *exam) oldGate(name string) {
 		"its gate is of another version of the bot, or of other settings")
 }
 
-// hostOf is how known_hosts calls an address.
+// forget is the command that removes the key that is known for a machine.
+func forget(wrong *cluster.HostKeyError) string {
+	words := "ssh-keygen -R " + hostOf(wrong.Addr)
+	if known, ok := errors.AsType[*knownhosts.KeyError](wrong); ok && len(known.Want) > 0 && known.Want[0].Filename != "" {
+		words += " -f " + known.Want[0].Filename
+	}
+	return words
+}
+
+// hostOf is how known_hosts calls an address, to be typed into a shell.
 func hostOf(addr string) string {
-	if host, ok := strings.CutSuffix(addr, ":22"); ok {
-		return host
+	host := knownhosts.Normalize(addr)
+	if strings.ContainsAny(host, "[]") {
+		return cluster.Quote([]string{host})
 	}
-	if i := strings.LastIndexByte(addr, ':'); i >= 0 {
-		return "'[" + addr[:i] + "]" + addr[i:] + "'"
-	}
-	return addr
+	return host
 }
 
 func (e *exam) tools(context.Context) {
