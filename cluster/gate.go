@@ -252,9 +252,10 @@ func perlQuote(s string) string {
 const maxPermits = 1024
 
 // noListen takes back what port-forwarding gives beyond permitopen: opening
-// ports on the node. sshd has no word for "none" there, so that a name which
-// nobody asks for stands in for it.
-const noListen = `permitlisten="none:1"`
+// ports on the node. sshd has no word for "none" there. It compares what is asked
+// for in lower case, so that a name in capitals is one that nobody can ask for; for
+// any name that matches, it would open the port on its loopback address.
+const noListen = `permitlisten="NONE:1"`
 
 // GateServer is what the configuration of a node's sshd needs beside the key: no
 // option of a key keeps it from making Unix sockets on the node, anywhere and as

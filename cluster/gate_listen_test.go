@@ -27,6 +27,17 @@ func TestGatedKeyOpensNothing(t *testing.T) {
 		l.Close()
 		t.Error("it opened a port of the node")
 	}
+	for _, host := range []string{"none", "NONE", "None", "*", "", "localhost", "127.0.0.1", "::1"} {
+		for _, port := range []uint32{1, 0, 40001} {
+			ok, _, err := client.SendRequest("tcpip-forward", true, ssh.Marshal(struct {
+				Host string
+				Port uint32
+			}{host, port}))
+			if ok || err != nil {
+				t.Errorf("asked for %q, port %d, it says %v, %v", host, port, ok, err)
+			}
+		}
+	}
 	if l, err := client.ListenUnix(filepath.Join(t.TempDir(), "socket")); err == nil {
 		l.Close()
 		t.Error("it made a Unix socket on the node")
@@ -52,7 +63,7 @@ func TestGatedKeyOpensNothing(t *testing.T) {
 // are then.
 func TestGateOptionsOfDHCP(t *testing.T) {
 	got := cluster.GateOptions("/gate", []netip.AddrPort{netip.MustParseAddrPort("10.0.0.101:22"), netip.AddrPortFrom(netip.Addr{}, 22)})
-	if want := `restrict,command="/gate",port-forwarding,permitlisten="none:1",permitopen="*:22"`; got != want {
+	if want := `restrict,command="/gate",port-forwarding,permitlisten="NONE:1",permitopen="*:22"`; got != want {
 		t.Errorf("%s, not %s", got, want)
 	}
 }
