@@ -106,6 +106,9 @@ var claimable = func() []string {
 // which works on the same store, ordered it. It is kept as it is.
 type Unknown struct{ kind, raw string }
 
+// UnreadSpec is a spec of which only the kind can be read.
+func UnreadSpec(kind string) Spec { return Unknown{kind: strings.TrimSuffix(kind, form2)} }
+
 // Kind implements Spec.
 func (s Unknown) Kind() string { return s.kind }
 func (Unknown) isSpec()        {}

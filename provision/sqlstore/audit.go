@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -74,7 +75,7 @@ func (s *Store) AuditRows(ctx context.Context, f provision.AuditFilter) iter.Seq
 }
 
 func (s *Store) auditPage(ctx context.Context, f provision.AuditFilter, order string, limit int) ([]provision.AuditRow, error) {
-	query, args := `SELECT data FROM audit WHERE seq > $1`, []any{f.After}
+	query, args := sealedQuery, []any{f.After}
 	where := func(condition string, values ...any) {
 		for _, v := range values {
 			args = append(args, v)
@@ -101,7 +102,16 @@ func (s *Store) auditPage(ctx context.Context, f provision.AuditFilter, order st
 	if err != nil {
 		return nil, err
 	}
-	return collect[provision.AuditRow](rows)
+	sealed, err := readSealed(rows)
+	all := make([]provision.AuditRow, len(sealed))
+	for i, r := range sealed {
+		if r.broken != nil {
+			s.skip(fmt.Sprintf("audit row %d", r.seq), r.broken)
+			r.AuditRow = r.standIn()
+		}
+		all[i] = r.AuditRow
+	}
+	return all, err
 }
 
 // VerifyAudit implements provision.Store.
@@ -141,6 +151,15 @@ type sealedRow struct {
 	platform, actor, cluster, hash string
 	vmid                           int
 	job                            provision.JobID
+	broken                         error // why the row itself can't be read
+}
+
+// standIn is the row as its columns have it.
+func (r sealedRow) standIn() provision.AuditRow {
+	return provision.AuditRow{
+		Seq: r.seq, By: provision.Actor{Platform: r.platform, ID: r.actor}, What: "unreadable", VMID: r.vmid, Job: r.job,
+		Cluster: r.cluster, Result: fmt.Sprintf(brokenSay, "this row"), Hash: r.hash,
+	}
 }
 
 // follows reports why r is not the row that was written after last.
@@ -148,6 +167,8 @@ func (r sealedRow) follows(last provision.AuditRow) error {
 	switch {
 	case r.seq != last.Seq+1:
 		return fmt.Errorf("audit row %d is missing", last.Seq+1)
+	case r.broken != nil:
+		return fmt.Errorf("audit row %d was changed: %w", r.seq, r.broken)
 	case r.Seq != r.seq || r.Prev != last.Hash || r.Hash != r.Sum():
 		return fmt.Errorf("audit row %d was changed", r.seq)
 	}
@@ -165,13 +186,20 @@ func (r sealedRow) follows(last provision.AuditRow) error {
 	return nil
 }
 
+// sealedQuery is what readSealed reads, after a row.
+const sealedQuery = `SELECT seq, platform, actor, cluster, vmid, job, hash, data FROM audit WHERE seq > $1`
+
 // sealed reads a page of audit rows after one.
 func (s *Store) sealed(ctx context.Context, after int64) ([]sealedRow, error) {
-	rows, err := s.query(ctx, `SELECT seq, platform, actor, cluster, vmid, job, hash, data FROM audit
-		WHERE seq > $1 ORDER BY seq LIMIT $2`, after, auditPage)
+	rows, err := s.query(ctx, sealedQuery+` ORDER BY seq LIMIT $2`, after, auditPage)
 	if err != nil {
 		return nil, err
 	}
+	return readSealed(rows)
+}
+
+// readSealed reads rows, and closes them.
+func readSealed(rows *sql.Rows) ([]sealedRow, error) {
 	defer rows.Close()
 	var all []sealedRow
 	for rows.Next() {
@@ -180,9 +208,7 @@ func (s *Store) sealed(ctx context.Context, after int64) ([]sealedRow, error) {
 		if err := rows.Scan(&r.seq, &r.platform, &r.actor, &r.cluster, &r.vmid, &r.job, &r.hash, &data); err != nil {
 			return nil, err
 		}
-		if err := json.Unmarshal([]byte(data), &r.AuditRow); err != nil {
-			return nil, fmt.Errorf("audit row %d was changed: %w", r.seq, err)
-		}
+		r.broken = json.Unmarshal([]byte(data), &r.AuditRow)
 		all = append(all, r)
 	}
 	return all, rows.Err()

@@ -32,6 +32,7 @@ type broken struct {
 	free    func(time.Duration) time.Duration
 	lead    func(bool) bool
 	sweep   func(time.Duration) time.Duration
+	probe   func(error) error
 	release func(time.Duration) time.Duration
 	vm      func(provision.VMRecord) provision.VMRecord
 	update  func(read, write func())
@@ -175,6 +176,14 @@ func (b *broken) Sweep(ctx context.Context, patience time.Duration) (int, error)
 	return b.Store.Sweep(ctx, patience)
 }
 
+func (b *broken) Probe(ctx context.Context) error {
+	err := b.Store.Probe(ctx)
+	if b.probe != nil {
+		err = b.probe(err)
+	}
+	return err
+}
+
 func (b *broken) SaveVM(ctx context.Context, r provision.VMRecord) error {
 	if b.vm != nil {
 		r = b.vm(r)
@@ -309,9 +318,9 @@ func TestBroken(t *testing.T) {
 			broken{vote: func(j provision.Job, _ error) (provision.Job, error) {
 				return j, provision.Errorf(provision.Conflict, "no")
 			}},
-			[]string{"vote"},
+			[]string{"vote", "vote of several groups", "vote of one person"},
 		},
-		"what is over is cancelled": {broken{cancel: forgive}, []string{"cancel"}},
+		"what is over is cancelled": {broken{cancel: forgive}, []string{"cancel", "broken job"}},
 		"anything is resolved":      {broken{resolve: forgive}, []string{"resolve", "retry"}},
 		"the feed forgets": {
 			broken{follow: func(e provision.Event, err error) (provision.Event, error) {
@@ -324,7 +333,7 @@ func TestBroken(t *testing.T) {
 		},
 		"the feed ends without a reason": {
 			broken{follow: func(e provision.Event, _ error) (provision.Event, error) { return e, nil }},
-			[]string{"follow ends"},
+			[]string{"follow ends", "broken event"},
 		},
 		"a page is everything":             {broken{jobs: func(f provision.Filter) provision.Filter { f.Limit = 0; return f }}, []string{"jobs"}},
 		"everybody's jobs":                 {broken{jobs: func(f provision.Filter) provision.Filter { f.By = nil; return f }}, []string{"jobs"}},
@@ -333,7 +342,7 @@ func TestBroken(t *testing.T) {
 		"leases never run out":             {broken{free: func(time.Duration) time.Duration { return storetest.Lease }}, []string{"free"}},
 		"everybody leads":                  {broken{lead: func(bool) bool { return true }}, []string{"lead"}},
 		"nobody leads":                     {broken{lead: func(bool) bool { return false }}, []string{"lead"}},
-		"one cluster for all VMs":          {broken{vm: func(r provision.VMRecord) provision.VMRecord { r.Cluster = "pve"; return r }}, []string{"vm records"}},
+		"one cluster for all VMs":          {broken{vm: func(r provision.VMRecord) provision.VMRecord { r.Cluster = "pve"; return r }}, []string{"vm records", "broken records"}},
 		"any VM is the one that was meant": {broken{update: func(read, write func()) { read(); write() }}, []string{"vm records"}},
 		"an update is read first and written later": {broken{update: func(read, write func()) {
 			read()
@@ -347,6 +356,7 @@ func TestBroken(t *testing.T) {
 		"somebody always answers": {broken{ask: func(json.RawMessage, error) (json.RawMessage, error) { return json.RawMessage(`1`), nil }}, []string{"ask", "ask in vain"}},
 		"attended for ever":       {broken{attend: func(time.Duration) time.Duration { return 1e4 * time.Hour }}, []string{"attended"}},
 		"no patience":             {broken{sweep: func(time.Duration) time.Duration { return 0 }}, []string{"sweep"}},
+		"always well":             {broken{probe: func(error) error { return nil }}, []string{"probe"}},
 		"patience without an end": {broken{sweep: func(time.Duration) time.Duration { return 1e6 * time.Hour }}, []string{"sweep"}},
 	}
 	cases := make(map[string]storetest.Case)
@@ -391,6 +401,9 @@ func around(t *testing.T, b broken) storetest.Harness {
 		Open: func(_ testing.TB, clock *storetest.Clock) provision.Store { return wrap(real.Open(t, clock)) },
 		Reopen: func(_ testing.TB, s provision.Store, clock *storetest.Clock) provision.Store {
 			return wrap(real.Reopen(t, s.(*broken).Store, clock))
+		},
+		Break: func(t testing.TB, s provision.Store, what string, id, n int64) {
+			real.Break(t, s.(*broken).Store, what, id, n)
 		},
 	}
 }

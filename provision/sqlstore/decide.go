@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -215,6 +216,11 @@ func (s *Store) Sweep(ctx context.Context, patience time.Duration) (int, error) 
 			}
 			return nil, nil // somebody decided meanwhile
 		})
+		if b, unread := errors.AsType[*brokenJob](err); unread {
+			s.skip(fmt.Sprintf("job %d", b.id), b.err)
+			err = nil // the others' time runs out, too
+			continue
+		}
 		if err == nil && ok {
 			moved++
 		}

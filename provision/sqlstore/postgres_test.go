@@ -41,6 +41,7 @@ func postgresHarness(empty func(testing.TB) string) storetest.Harness {
 			clock.Move(storetest.Lease) // nobody knows that the owner is dead
 			return openURL(t, url.(string), clock)
 		},
+		Break: breakRow,
 	}
 }
 

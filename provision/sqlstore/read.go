@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -35,6 +36,9 @@ func scanAll[T any](rows *sql.Rows, err error) ([]T, error) {
 // Job implements provision.Store.
 func (s *Store) Job(ctx context.Context, id provision.JobID) (provision.Job, error) {
 	r, err := scanRow(s.queryRow(ctx, `SELECT `+columns+` FROM jobs WHERE id = $1`, id).Scan)
+	if broken, ok := errors.AsType[*brokenJob](err); ok {
+		return s.standIn(ctx, broken)
+	}
 	if err != nil {
 		return provision.Job{}, orNotFound(err, id)
 	}
@@ -88,16 +92,31 @@ func (s *Store) Jobs(ctx context.Context, f provision.Filter) ([]provision.Job, 
 	if err != nil {
 		return nil, err
 	}
+	jobs, broken, err := readJobs(rows)
+	for i, b := range broken {
+		if err == nil {
+			jobs[i], err = s.standIn(ctx, b)
+		}
+	}
+	return jobs, err
+}
+
+// readJobs reads rows, and closes them. Of those that can't be read broken has
+// why, by their place.
+func readJobs(rows *sql.Rows) (jobs []provision.Job, broken map[int]*brokenJob, err error) {
 	defer rows.Close()
-	var jobs []provision.Job
+	broken = map[int]*brokenJob{}
 	for rows.Next() {
 		r, err := scanRow(rows.Scan)
-		if err != nil {
-			return nil, err
+		if b, ok := errors.AsType[*brokenJob](err); ok {
+			broken[len(jobs)] = b
+			r = &row{}
+		} else if err != nil {
+			return nil, nil, err
 		}
 		jobs = append(jobs, r.job)
 	}
-	return jobs, rows.Err()
+	return jobs, broken, rows.Err()
 }
 
 // Events implements provision.Store.
@@ -128,23 +147,26 @@ func (s *Store) Events(ctx context.Context, id provision.JobID, after uint64) it
 
 // events reads one page of events.
 func (s *Store) events(ctx context.Context, where string, args ...any) ([]provision.Event, error) {
-	rows, err := s.query(ctx, fmt.Sprintf(`SELECT pos, data FROM events WHERE %s LIMIT %d`, where, page), args...)
+	rows, err := s.query(ctx, fmt.Sprintf(`SELECT pos, job, seq, id, at, data FROM events WHERE %s LIMIT %d`, where, page), args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	var evs []provision.Event
 	for rows.Next() {
-		var pos provision.Position
+		var c provision.Event // what the columns have
+		var at int64
 		var data []byte
-		if err := rows.Scan(&pos, &data); err != nil {
+		if err := rows.Scan(&c.Pos, &c.Job, &c.Seq, &c.ID, &at, &data); err != nil {
 			return nil, err
 		}
 		var e provision.Event
 		if err := json.Unmarshal(data, &e); err != nil {
-			return nil, fmt.Errorf("the stored event at %d: %w", pos, err)
+			s.skip(fmt.Sprintf("event %d", c.Pos), err)
+			e = c
+			e.Kind, e.At, e.Text = provision.StepLog, time.UnixMicro(at).UTC(), "(what the store has of this event can't be read)"
 		}
-		e.Pos = pos
+		e.Pos = c.Pos
 		evs = append(evs, e)
 	}
 	return evs, rows.Err()

@@ -24,17 +24,21 @@ type row struct {
 
 // columns are what scanRow reads, beside the snapshot what is kept there.
 const (
-	columns = `snapshot, ` + beside
+	columns = `id, snapshot, ` + beside
 	beside  = `owner, epoch, lease_until, cancel_by, updated`
 )
 
 func scanRow(scan func(...any) error) (*row, error) {
 	var r row
+	var id provision.JobID
 	var snapshot, cancelBy string
-	if err := scan(&snapshot, &r.owner, &r.epoch, &r.leaseUntil, &cancelBy, &r.updated); err != nil {
+	if err := scan(&id, &snapshot, &r.owner, &r.epoch, &r.leaseUntil, &cancelBy, &r.updated); err != nil {
 		return nil, err
 	}
-	return &r, r.decode(snapshot, cancelBy)
+	if err := r.decode(snapshot, cancelBy); err != nil {
+		return nil, unreadable(id, err)
+	}
+	return &r, nil
 }
 
 // decode reads the job; without a snapshot, r has it already.
@@ -42,13 +46,13 @@ func (r *row) decode(snapshot, cancelBy string) error {
 	if snapshot != "" {
 		r.job = provision.Job{}
 		if err := json.Unmarshal([]byte(snapshot), &r.job); err != nil {
-			return fmt.Errorf("a stored job: %w", err)
+			return fmt.Errorf("its snapshot: %w", err)
 		}
 	}
 	r.job.CancelAsked = nil
 	if cancelBy != "" {
 		if err := json.Unmarshal([]byte(cancelBy), &r.job.CancelAsked); err != nil {
-			return fmt.Errorf("job %d: who cancelled it: %w", r.job.ID, err)
+			return fmt.Errorf("who cancelled it: %w", err)
 		}
 	}
 	return nil
@@ -70,7 +74,9 @@ func (t *txn) loadLeased(ctx context.Context, l *provision.Lease) (*row, error) 
 		`SELECT CASE WHEN seq = $2 THEN '' ELSE snapshot END, `+beside+` FROM jobs WHERE id = $1`+t.s.dialect.forUpdate, l.Job.ID, l.Job.Seq).
 		Scan(&snapshot, &r.owner, &r.epoch, &r.leaseUntil, &cancelBy, &r.updated)
 	if err == nil {
-		err = r.decode(snapshot, cancelBy)
+		if err = r.decode(snapshot, cancelBy); err != nil {
+			err = unreadable(l.Job.ID, err)
+		}
 	}
 	return r, orNotFound(err, l.Job.ID)
 }

@@ -18,6 +18,26 @@ func sqliteHarness() storetest.Harness {
 		Reopen: func(t testing.TB, s provision.Store, clock *storetest.Clock) provision.Store {
 			return openStore(t, crash(t, s.(*Store)), Options{Clock: clock, Lease: storetest.Lease})
 		},
+		Break: breakRow,
+	}
+}
+
+// breakRow is Harness.Break.
+func breakRow(t testing.TB, s provision.Store, what string, id, n int64) {
+	t.Helper()
+	queries := map[string]string{
+		"job":         `UPDATE jobs SET snapshot = '{"id":' WHERE id = $1 AND $2 = 0`,
+		"event":       `UPDATE events SET data = '{"seq":' WHERE job = $1 AND seq = $2`,
+		"VM":          `UPDATE vms SET data = 'no JSON' WHERE vmid = $1 AND $2 = 0`,
+		"audit row":   `UPDATE audit SET data = '' WHERE seq = $1 AND $2 = 0`,
+		"interaction": `UPDATE inbox SET data = '{' WHERE $1 = 0 AND $2 = 0`,
+	}
+	res, err := s.(*Store).db.ExecContext(t.Context(), queries[what], id, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		t.Fatalf("no %s was broken: %v", what, err)
 	}
 }
 

@@ -51,6 +51,7 @@ type Store struct {
 	hub      *hub
 	bell     *bell // rings when there may be a question, or an answer
 	probes   prober
+	broken   unread
 
 	stop     context.CancelFunc // ends the goroutines in running
 	running  sync.WaitGroup

@@ -78,9 +78,20 @@ func (s *Store) Claim(ctx context.Context, owner string, w provision.Wanted) (*p
 	if owner == "" {
 		return nil, errors.New("a lease needs an owner")
 	}
+	for {
+		l, err := s.claim(ctx, owner, w)
+		b, ok := errors.AsType[*brokenJob](err)
+		if !ok {
+			return l, err
+		}
+		s.leave(b)
+	}
+}
+
+func (s *Store) claim(ctx context.Context, owner string, w provision.Wanted) (*provision.Lease, error) {
 	var l *provision.Lease
 	err := s.write(ctx, func(t *txn) error {
-		where, args := claimable(w, micros(t.now))
+		where, args := s.claimable(w, micros(t.now))
 		r, err := scanRow(t.queryRow(ctx, `SELECT `+columns+` FROM jobs
 			WHERE lease_until <= $1 AND `+where+`
 			ORDER BY id LIMIT 1`+s.dialect.skipLocked, args...).Scan)
@@ -108,7 +119,7 @@ func (s *Store) Claim(ctx context.Context, owner string, w provision.Wanted) (*p
 
 // claimable is the condition for jobs that are w's to work on, leased or not,
 // and the query's arguments: those that are given, and its own after them.
-func claimable(w provision.Wanted, args ...any) (string, []any) {
+func (s *Store) claimable(w provision.Wanted, args ...any) (string, []any) {
 	mark := func(arg any) string {
 		args = append(args, arg)
 		return fmt.Sprintf("$%d", len(args))
@@ -124,7 +135,7 @@ func claimable(w provision.Wanted, args ...any) (string, []any) {
 	if w.Begun {
 		where += ` AND epoch > 0`
 	}
-	return where, args
+	return where + s.readable(mark), args
 }
 
 // Free implements provision.Store.
@@ -134,7 +145,7 @@ func (s *Store) Free(ctx context.Context, w provision.Wanted) (time.Duration, bo
 		return 0, false, err
 	}
 	var until sql.NullInt64
-	where, args := claimable(w)
+	where, args := s.claimable(w)
 	err = s.queryRow(ctx, `SELECT min(lease_until) FROM jobs WHERE `+where, args...).Scan(&until)
 	if err != nil || !until.Valid {
 		return 0, false, err

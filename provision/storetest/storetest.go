@@ -26,6 +26,10 @@ type Harness struct {
 	// Reopen abandons s without Close, as kill -9 does, and opens what it
 	// left behind in a process that knows s to be dead.
 	Reopen func(t testing.TB, s provision.Store, clock *Clock) provision.Store
+	// Break makes what is stored of a row no JSON any more, behind the store's
+	// back. What is "job", "event" (of job id, seq n), "VM", "audit row" or
+	// "interaction" (all of them).
+	Break func(t testing.TB, s provision.Store, what string, id, n int64)
 }
 
 // Lease is how long a lease of the stores under test lasts.
@@ -84,6 +88,9 @@ func Cases() []Case {
 		{"attended", testAttended},
 		{"crash", testCrash},
 		{"probe", testProbe},
+		{"broken job", testBrokenJob},
+		{"broken event", testBrokenEvent},
+		{"broken records", testBrokenRecords},
 	}
 }
 
