@@ -73,13 +73,13 @@ func leftBehind(t *testing.T) string {
 	return to
 }
 
-// checkpointed is the directory of a store that was closed.
+// checkpointed is the directory of a store that was closed: all is in the database.
 func checkpointed(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	s := openStore(t, dir, Options{})
+	s := openStore(t, t.TempDir(), Options{})
 	finished(t, s, "a")
-	if err := s.Close(); err != nil {
+	if err := s.Backup(t.Context(), filepath.Join(dir, sqliteFile)); err != nil {
 		t.Fatal(err)
 	}
 	return dir
