@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"pvebot/commands"
@@ -168,7 +169,9 @@ func (c *Clerk) together(ctx context.Context, by provision.Actor, node string) (
 		if vm.Owner == nil || !c.Policy.Same(*vm.Owner, by) {
 			t.Owner = nil
 		}
-		t.Tags = slices.DeleteFunc(t.Tags, func(tag string) bool { return !slices.Contains(vm.Tags, tag) })
+		t.Tags = slices.DeleteFunc(t.Tags, func(tag string) bool {
+			return !slices.ContainsFunc(vm.Tags, func(t string) bool { return strings.EqualFold(t, tag) })
+		})
 	}
 	return t, nil
 }

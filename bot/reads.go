@@ -109,7 +109,10 @@ func (d counter) showSnapshots(ctx context.Context, in Inbound, req commands.Sna
 
 // can tells what the policy would answer somebody, and by which rule.
 func (d counter) can(ctx context.Context, in Inbound, req commands.Can) (Card, error) {
-	who := commands.Person(in.Platform, req.Who)
+	who, err := commands.PersonOf(in.Platform, req.Who)
+	if err != nil {
+		return Card{}, err
+	}
 	a := Asker{By: who}
 	if who.Same(in.By) {
 		a.By, a.Groups = in.By, in.Roles
@@ -164,7 +167,10 @@ func (d counter) audit(ctx context.Context, in Inbound, req commands.Audit) (Car
 			q.Nodes = []string{vm.Node}
 		}
 	case req.Who != "":
-		who := commands.Person(in.Platform, req.Who)
+		who, err := commands.PersonOf(in.Platform, req.Who)
+		if err != nil {
+			return Card{}, err
+		}
 		f.By, q.Target.Owner, about = &who, &who, who.Key()
 	}
 	v := d.policy.Decide(q)

@@ -101,6 +101,18 @@ func words(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ';' || r == ' ' || r == 0 })
 }
 
+// Tags are the tags of a list of PVE, as it writes them down: they differ by more
+// than their capitals, and stand between semicolons, commas or blanks.
+func Tags(list string) []string {
+	var tags []string
+	for _, tag := range words(strings.ToLower(list)) {
+		if !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
+}
+
 func sortedWords(s string) []string {
 	w := words(s)
 	slices.Sort(w)
@@ -164,7 +176,7 @@ func decodeResources(data []byte) (Resources, error) {
 				VMID: int(f.int("vmid")), Name: f.text("name"), Node: f.text("node"), Type: f.text("type"),
 				Status: f.text("status"), Known: f.has("maxmem"), Template: f.bool("template"),
 				CPUs: int(f.int("maxcpu")), CPU: f.float("cpu"), Mem: f.int("mem"), MaxMem: f.int("maxmem"),
-				MaxDisk: f.int("maxdisk"), Uptime: f.seconds("uptime"), Lock: f.text("lock"), Tags: words(f.text("tags")),
+				MaxDisk: f.int("maxdisk"), Uptime: f.seconds("uptime"), Lock: f.text("lock"), Tags: Tags(f.text("tags")),
 			})
 		case "node":
 			r.Nodes = append(r.Nodes, Node{

@@ -306,3 +306,14 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// PVE keeps tags in small letters, and lists them with any of three separators.
+func TestTags(t *testing.T) {
+	for list, want := range map[string][]string{
+		"": nil, "prod": {"prod"}, "Prod;web": {"prod", "web"}, "prod, Web prod": {"prod", "web"}, ";": nil,
+	} {
+		if got := Tags(list); !slices.Equal(got, want) {
+			t.Errorf("%q has the tags %q, want %q", list, got, want)
+		}
+	}
+}

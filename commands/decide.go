@@ -111,7 +111,10 @@ func (r Rule) reach(q Question) (far int, lack string) {
 		if r.Scope != ScopeAll && !q.own() {
 			return 2, fmt.Sprintf("you may %s only what is yours, and this %s", q.Verb, q.belongs())
 		}
-		tagged := func(tag string) bool { return slices.Contains(q.Target.Tags, tag) }
+		tagged := func(tag string) bool {
+			// PVE: tags differ by more than their capitals.
+			return slices.ContainsFunc(q.Target.Tags, func(t string) bool { return strings.EqualFold(t, tag) })
+		}
 		if len(r.Tags) > 0 && !slices.ContainsFunc(r.Tags, tagged) {
 			return 3, fmt.Sprintf("you may %s only what is tagged %s", q.Verb, strings.Join(r.Tags, " or "))
 		}

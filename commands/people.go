@@ -76,9 +76,9 @@ func Identity(text string) (provision.Actor, error) {
 // people; see Person.
 func PersonOf(platform, who string) (provision.Actor, error) {
 	a := Person(platform, who)
-	id, wrong := idOf(a.Platform, a.ID)
+	id, wrong := idOf(a.Platform, a.ID, who)
 	if wrong != nil {
-		return a, provision.Errorf(provision.Invalid, "%s", wrong)
+		return a, &provision.Error{Kind: provision.Invalid, Say: wrong.Say, Try: "mention them, or " + wrong.Hint}
 	}
 	a.ID = id
 	return a, nil
@@ -106,7 +106,7 @@ func identity(text string) (Member, *FileError) {
 	if near := nearest(platform, platformWords); near != "" && near != platform {
 		return Member{}, &FileError{Say: "there is no platform " + clip(platform), Hint: "did you mean " + near + "?"}
 	}
-	id, wrong := idOf(platform, id)
+	id, wrong := idOf(platform, id, text)
 	if wrong != nil {
 		return Member{}, wrong
 	}
@@ -156,8 +156,8 @@ func guess(text string) (platform, id string) {
 	return "", ""
 }
 
-// idOf is the id that text means on a platform.
-func idOf(platform, text string) (string, *FileError) {
+// idOf is the id that text means on a platform; shown is what was written in all.
+func idOf(platform, text, shown string) (string, *FileError) {
 	id := text
 	if m := mentionRE.FindStringSubmatch(text); m != nil {
 		id = m[1]
@@ -169,11 +169,11 @@ func idOf(platform, text string) (string, *FileError) {
 			id = strings.ToUpper(id)
 		}
 		if !slackIDRE.MatchString(id) {
-			return "", &FileError{Say: fmt.Sprintf("%s is no id of a person on Slack", clip(text)), Hint: slackHint}
+			return "", &FileError{Say: fmt.Sprintf("%s is no id of a person on Slack", clip(shown)), Hint: slackHint}
 		}
 	case "discord":
 		if !digitsRE.MatchString(id) {
-			return "", &FileError{Say: fmt.Sprintf("%s is no id of a person on Discord", clip(text)), Hint: discordHint}
+			return "", &FileError{Say: fmt.Sprintf("%s is no id of a person on Discord", clip(shown)), Hint: discordHint}
 		}
 	}
 	return id, nil

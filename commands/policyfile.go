@@ -20,6 +20,7 @@ const maxPolicy = 256 << 10
 
 // FileError is one thing that is wrong in a policy file.
 type FileError struct {
+	File string // its name, "" when nobody says
 	Line int    // from 1 on; 0: the file as a whole
 	Say  string // what is wrong
 	Hint string // what to write instead, "" when there is no idea
@@ -27,13 +28,42 @@ type FileError struct {
 
 func (e *FileError) Error() string {
 	s := e.Say
-	if e.Line > 0 {
+	switch {
+	case e.File != "" && e.Line > 0:
+		s = fmt.Sprintf("%s:%d: %s", e.File, e.Line, s)
+	case e.File != "":
+		s = e.File + ": " + s
+	case e.Line > 0:
 		s = fmt.Sprintf("line %d: %s", e.Line, s)
 	}
 	if e.Hint != "" {
 		s += "; " + e.Hint
 	}
 	return s
+}
+
+// ReadPolicy is ParsePolicy of the file called name, which its errors name.
+func ReadPolicy(name string, data []byte) (Policy, error) {
+	p, err := ParsePolicy(data)
+	for _, e := range fileErrors(err) {
+		e.File = name
+	}
+	return p, err
+}
+
+// fileErrors are the errors that err is, or joins.
+func fileErrors(err error) []*FileError {
+	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what is joined, not what is wrapped
+		var found []*FileError
+		for _, one := range all.Unwrap() {
+			found = append(found, fileErrors(one)...)
+		}
+		return found
+	}
+	if e, ok := errors.AsType[*FileError](err); ok {
+		return []*FileError{e}
+	}
+	return nil
 }
 
 // ParsePolicy reads policy.yaml. The error joins one *FileError for each thing
@@ -177,7 +207,7 @@ func (r *policyReader) role(name string, f roleFile) Role {
 	for i, a := range f.Allow {
 		at := at.at("allow", i)
 		r.verbs(at, a.Verbs)
-		rule := Rule{Verbs: a.Verbs, Scope: r.scope(at, a.Scope, ScopeOwn, ScopeOwn, ScopeAll), Tags: a.Tags, Nodes: a.Nodes, Clusters: a.Clusters}
+		rule := Rule{Verbs: a.Verbs, Scope: r.scope(at, a.Scope, ScopeOwn, ScopeOwn, ScopeAll), Tags: lower(a.Tags), Nodes: a.Nodes, Clusters: a.Clusters}
 		r.words(at, "tags", a.Tags, tagRE)
 		r.words(at, "nodes", a.Nodes, nodeRE)
 		r.words(at, "clusters", a.Clusters, clusterRE)
@@ -241,6 +271,15 @@ func (r *policyReader) humans(f map[string]list) []Human {
 
 // PVE: a tag begins with a letter, digit or _, and goes on with + - . too.
 var tagRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_+.-]*$`)
+
+// lower is tags as PVE writes them down.
+func lower(tags list) []string {
+	var all []string
+	for _, tag := range tags {
+		all = append(all, strings.ToLower(tag))
+	}
+	return all
+}
 
 func (r *policyReader) words(at place, key string, words list, re *regexp.Regexp) {
 	for i, w := range words {

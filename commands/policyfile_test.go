@@ -75,9 +75,15 @@ func TestParsePolicyRefuses(t *testing.T) {
 	const role = "roles:\n  admin:\n    members: [slack/U1]\n    allow:\n    - verbs: all\n"
 	for _, tt := range []struct{ name, file, want string }{
 		{"nothing", "", "there are no roles, so nobody could do anything; begin with roles: {admin: {members: [slack/U012ABC], allow: [{verbs: all, scope: all}]}}"},
-		{"unknown key", role + "    member: x\n", "line 6: there is no key member; did you mean members?"},
-		{"unknown key at the top", "rolls: {}\n", "line 1: there is no key rolls; did you mean roles?"},
-		{"key like nothing", role + "frobnicate: 1\n", "line 6: there is no key frobnicate"},
+		{"unknown key", role + "    member: x\n", "line 6: there is no key member here; did you mean members? known here: members, groups, allow"},
+		{"unknown key at the top", "rolls: {}\n", "line 1: there is no key rolls here; did you mean roles? known here: solo_admin, roles, people, approvals, quotas, channels"},
+		{"key like nothing", role + "frobnicate: 1\n", "line 6: there is no key frobnicate here; known here: solo_admin, roles, people, approvals, quotas, channels"},
+		{"key of another word", role + "quotas:\n  person: {memory: 8G}\n", "line 7: there is no key memory here; did you mean ram? known here: vms, cores, ram, disk"},
+		{"key of a rule in a role", "roles:\n  admin:\n    members: everyone\n    verbs: all\n", "line 4: there is no key verbs here; it goes into a rule under allow: allow: [{verbs: read, scope: all}], or into an approval: approvals: [{verbs: destroy, of: [admin]}]; known here: members, groups, allow"},
+		{"two unknown keys", role + "approval: []\nquotas: {persons: {}}\n", "line 6: there is no key approval here; did you mean approvals? known here: solo_admin, roles, people, approvals, quotas, channels\nline 7: there is no key persons here; did you mean person? known here: person, total, approval"},
+		{"person", role + "people:\n  bob: [slack/@bob]\n", "line 7: slack/@bob is no id of a person on Slack; write the id, like slack/U012ABC: in Slack open their profile, then \u22ee, then Copy member ID"},
+		{"person without", role + "people: {bob: []}\n", "line 6: bob has no identity; list them, like [slack/U012ABC, web/alice]"},
+		{"one identity of two", role + "people: {al: web/al, bob: [web/bob, web/al]}\n", "line 6: web/al is al already"},
 		{"unknown verb", role + "    - verbs: [list, instal]\n", "line 6: there is no verb instal; did you mean install?"},
 		{"verb like nothing", role + "    - verbs: frobnicate\n", "line 6: there is no verb frobnicate; these are: install, list, show, start, stop, shutdown, reboot, destroy, set, migrate, snapshot, rollback, snapshots, clone, extend, adopt, trust, drain, jobs, nodes, images, cancel, can, audit, help, all, read"},
 		{"no verbs", role + "    - scope: all\n", "line 6: the verbs are missing; add verbs: [install, list], verbs: read or verbs: all"},
@@ -115,6 +121,35 @@ func TestParsePolicyRefuses(t *testing.T) {
 		if _, ok := errors.AsType[*FileError](err); !ok {
 			t.Errorf("%s: %T is no *FileError", tt.name, err)
 		}
+	}
+}
+
+// The errors of a file name it, each with its line.
+func TestPolicyErrorsNameTheFile(t *testing.T) {
+	_, err := ReadPolicy("policy.yaml", []byte("roles:\n  admin:\n    members: nobody\n    allow: [{verbs: everything}]\n"))
+	want := "policy.yaml:3: nobody is nobody; write PLATFORM/ID like slack/U012ABC, slack/* or everyone\npolicy.yaml:4: there is no verb everything"
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := ReadPolicy("policy.yaml", nil); err == nil || !strings.HasPrefix(err.Error(), "policy.yaml: there are no roles") {
+		t.Errorf("an empty one: %v", err)
+	}
+}
+
+// People of a file: identities, and names for all of them.
+func TestPolicyPeople(t *testing.T) {
+	p, err := ParsePolicy([]byte("people: {alice: [slack/U1, 'web:alice']}\nroles: {admin: {members: [alice, discord/3], allow: [{verbs: all, tags: Prod}]}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]Human{{Name: "alice", As: []provision.Actor{{Platform: "slack", ID: "U1"}, {Platform: "web", ID: "alice"}}}}, p.People); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]Member{{"slack", "U1"}, {"web", "alice"}, {"discord", "3"}}, p.Roles[0].People); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"prod"}, p.Roles[0].Allow[0].Tags); d != "" {
+		t.Errorf("PVE has its tags in small letters: %s", d)
 	}
 }
 

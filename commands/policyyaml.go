@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"regexp"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -57,12 +56,6 @@ type limitsFile struct {
 	Disk  *string `yaml:"disk"`
 }
 
-// policyKeys are all keys of the file, for hints.
-var policyKeys = []string{
-	"solo_admin", "roles", "people", "approvals", "quotas", "members", "groups", "allow", "verbs", "scope", "tags",
-	"nodes", "clusters", "channels", "need", "of", "expires", "person", "total", "approval", "vms", "cores", "ram", "disk",
-}
-
 // list is one word or several.
 type list []string
 
@@ -87,16 +80,21 @@ func readYAML(data []byte) (f policyFile, root *ast.File, err error) {
 			f, root, err = policyFile{}, nil, &FileError{Say: fmt.Sprintf("this can't be read as YAML: %v", p), Hint: "look for tags (!) and anchors (&) that you did not mean"}
 		}
 	}()
-	if err := yaml.UnmarshalWithOptions(data, &f, yaml.Strict()); err != nil {
+	if root, err = parser.ParseBytes(data, 0); err != nil {
 		return policyFile{}, nil, yamlError(err)
 	}
-	if root, err = parser.ParseBytes(data, 0); err != nil {
+	var wrong []error
+	for _, doc := range root.Docs {
+		wrong = append(wrong, checkKeys(doc.Body, reflect.TypeFor[policyFile]())...)
+	}
+	if len(wrong) > 0 {
+		return policyFile{}, nil, errors.Join(wrong...)
+	}
+	if err := yaml.UnmarshalWithOptions(data, &f, yaml.Strict()); err != nil {
 		return policyFile{}, nil, yamlError(err)
 	}
 	return f, root, nil
 }
-
-var unknownKeyRE = regexp.MustCompile(`unknown field "(.*)"`)
 
 // yamlError makes a FileError of what the YAML library says.
 func yamlError(err error) error {
@@ -115,12 +113,6 @@ func yamlError(err error) error {
 		e.Say = "this wants " + kindWords(reflect.Map)
 		if t.Expected == ast.SequenceType {
 			e.Say = "this wants " + kindWords(reflect.Slice)
-		}
-	}
-	if m := unknownKeyRE.FindStringSubmatch(e.Say); m != nil {
-		e.Say = "there is no key " + clip(m[1])
-		if near := nearest(m[1], policyKeys); near != "" {
-			e.Hint = "did you mean " + near + "?"
 		}
 	}
 	return e

@@ -152,7 +152,7 @@ func (k *kit) look(ctx context.Context, v VM) (VM, error) {
 	size := sizeIn(c) // PVE: its statistics name no more CPUs than the node has
 	v.Cores, v.MemoryMB, v.DiskMB = size.Cores, cmp.Or(v.MemoryMB, size.MemoryMB), cmp.Or(v.DiskMB, size.DiskMB)
 	if tags := c.Options["tags"]; tags != "" {
-		v.Tags = strings.Split(tags, ";")
+		v.Tags = cluster.Tags(tags)
 	}
 	record, known, err := k.store.VMRecord(ctx, k.cluster.Name(), v.VMID)
 	if err != nil {

@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"pvebot/commands"
 	"pvebot/provision"
 	"pvebot/provision/sqlstore"
 )
@@ -37,11 +37,11 @@ func (p *program) auditExport() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f := provision.AuditFilter{VMID: vmid, Job: provision.JobID(job), After: after}
 			if by != "" {
-				platform, id, ok := strings.Cut(by, "/")
-				if !ok || platform == "" || id == "" {
-					return fmt.Errorf("--by is %q: write PLATFORM/ID, like slack/U012ABC", by)
+				who, err := commands.Identity(by)
+				if err != nil {
+					return fmt.Errorf("--by: %w", err)
 				}
-				f.By = &provision.Actor{Platform: platform, ID: id}
+				f.By = &who
 			}
 			return p.readStore(cmd.Context(), func(s *sqlstore.Store) error {
 				out := json.NewEncoder(cmd.OutOrStdout())

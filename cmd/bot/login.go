@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +14,22 @@ import (
 
 // personRE is who may be logged in: what ADMINS and a policy can name.
 var personRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
+
+// loginName is the name that is meant by alice, @alice, web/alice or web:alice.
+func loginName(text string) (string, error) {
+	name := text
+	for _, prefix := range []string{web.Platform + "/", web.Platform + ":"} {
+		name = strings.TrimPrefix(name, prefix)
+	}
+	name = strings.TrimPrefix(name, "@")
+	if strings.ContainsAny(name, "/:<>") {
+		return "", fmt.Errorf("%q is nobody of the page: a login is for a name, like alice, who is web/alice to ADMINS and POLICY_FILE", text)
+	}
+	if !personRE.MatchString(name) {
+		return "", fmt.Errorf("%q can't be a name: letters, digits, dots, @, - and _", text)
+	}
+	return name, nil
+}
 
 func (p *program) loginCommand() *cobra.Command {
 	var base string
@@ -32,13 +49,14 @@ func (p *program) loginCommand() *cobra.Command {
 			if c.Web.LoginSecret == "" {
 				return fmt.Errorf("LOGIN_SECRET is not set: without it nobody needs a link, and the page is on this machine alone")
 			}
-			if !personRE.MatchString(args[0]) {
-				return fmt.Errorf("%q can't be a name: letters, digits, dots, @, - and _", args[0])
+			name, err := loginName(args[0])
+			if err != nil {
+				return err
 			}
 			if base == "" {
 				base = c.self()
 			}
-			who := provision.Actor{Platform: web.Platform, ID: args[0], Name: args[0]}
+			who := provision.Actor{Platform: web.Platform, ID: name, Name: name}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), web.LoginLink(base, []byte(c.Web.LoginSecret), who, cluster.SystemClock{}.Now()))
 			return err
 		},

@@ -100,7 +100,7 @@ func (p *program) command() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		p.demoCommand(), p.serveCommand(), p.simCommand(), p.nodesCommand(), p.imagesCommand(), p.gateCommand(), p.doctorCommand(),
-		p.loginCommand(), p.manifestCommand(), p.healthCommand(), p.auditCommand(), p.storeCommand(), p.benchCommand(),
+		p.loginCommand(), p.manifestCommand(), p.healthCommand(), p.auditCommand(), p.policyCommand(), p.storeCommand(), p.benchCommand(),
 		p.versionCommand(),
 	)
 	root.SetIn(p.in)

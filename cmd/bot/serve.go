@@ -190,11 +190,20 @@ func (c *config) policy() (commands.Policy, error) {
 	if c.PolicyFile == "" {
 		return commands.AdminsPolicy(c.Admins)
 	}
-	text, err := textfile.ReadUTF8(c.PolicyFile)
-	if err != nil {
-		return commands.Policy{}, fmt.Errorf("POLICY_FILE: %w", err)
+	policy, err := readPolicy(c.PolicyFile)
+	if _, file := errors.AsType[*textfile.Error](err); file {
+		err = fmt.Errorf("POLICY_FILE: %w", err)
 	}
-	return commands.ParsePolicy(text)
+	return policy, err
+}
+
+// readPolicy reads a policy file.
+func readPolicy(name string) (commands.Policy, error) {
+	text, err := textfile.ReadUTF8(name)
+	if err != nil {
+		return commands.Policy{}, err
+	}
+	return commands.ReadPolicy(name, text)
 }
 
 // logger writes what operators read.
