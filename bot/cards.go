@@ -84,6 +84,9 @@ func cardSteps(job provision.Job, now time.Time) []CardStep {
 			Phase: s.Phase, Title: s.Name, Status: s.Status, Text: s.Text,
 			Elapsed: s.Elapsed(now), Started: s.Started,
 		}
+		if p := job.Problem; p != nil && s.Status == provision.StepBad && s.Text == p.Say {
+			step.Text = "" // the card's sentence says it
+		}
 		if s.Status == provision.StepRunning {
 			step.Fraction = s.Fraction
 		} else if s.Ended.IsZero() {
@@ -252,11 +255,19 @@ func failure(job provision.Job) string {
 		return capital(cmp.Or(why, "It failed."))
 	case why == "":
 		return capital(full(step + " failed"))
-	case strings.Contains(why, " failed: "): // it says what
+	case namesWhat(why):
 		return capital(why)
 	default:
 		return capital(step) + " failed: " + why
 	}
+}
+
+// namesWhat reports whether a sentence says what failed, so that the step need
+// not be named before it.
+func namesWhat(why string) bool {
+	return slices.ContainsFunc([]string{" failed: ", " could not begin: ", " was cut off: ", " broke during "}, func(s string) bool {
+		return strings.Contains(why, s)
+	})
 }
 
 // failedStep is the step that failed: once it is undone, the last one that

@@ -206,3 +206,22 @@ func TestShowOddJobs(t *testing.T) {
 		})
 	}
 }
+
+// A failure is said once: what failed, and why.
+func TestFailureIsSaidOnce(t *testing.T) {
+	for why, want := range map[string]string{
+		"starting the VM on pve1 failed: no memory":                              "Starting the VM on pve1 failed: no memory.",
+		"starting the VM could not begin: node pve1 does not answer":             "Starting the VM could not begin: node pve1 does not answer.",
+		"starting the VM was cut off: pve1 restarted, or the command was killed": "Starting the VM was cut off: pve1 restarted, or the command was killed.",
+		"storage local-lvm has no space left":                                    "Importing disk image failed: storage local-lvm has no space left.",
+	} {
+		p := &provision.Problem{Kind: provision.Failed, Say: why}
+		c := bot.Show(provision.Job{
+			ID: 1, State: provision.StateFailed, Problem: p,
+			Steps: []provision.StepState{{Name: "importing disk image", Status: provision.StepBad, Text: why, Started: born}},
+		}, born)
+		if c.Text != want || c.Steps[0].Text != "" {
+			t.Errorf("%q beside the step %q, want %q", c.Text, c.Steps[0].Text, want)
+		}
+	}
+}

@@ -222,7 +222,7 @@ func TestInstallFails(t *testing.T) {
 		},
 		"start fails": {
 			func(s *pvesim.Sim) { s.FailOnce("qm start", 255, "start failed: QEMU exited with code 1") },
-			"starting VM", "starting the VM on pve1 failed: start failed: QEMU exited with code 1",
+			"starting VM", "starting the VM on pve1 failed: QEMU exited with code 1",
 		},
 		"no checksum file": {
 			func(s *pvesim.Sim) { s.FailOnce("wget -T 10 -t 2 -qO-", 8, "ERROR 404: Not Found.") },

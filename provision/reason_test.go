@@ -18,6 +18,9 @@ func TestUnreachable(t *testing.T) {
 		{2, "400 not enough arguments\nqm config <vmid> [OPTIONS]\n", Failed, "VM 101 refuses: 400 not enough arguments"},
 		{1, "", Failed, "VM 101 refuses: exit status 1, and no reason given"},
 		{137, "", Unavailable, "VM 101 does not answer"},
+		{255, "start failed: QEMU exited with code 1\n", Failed, "VM 101 refuses: QEMU exited with code 1"},
+		{2, "TASK ERROR: unable to create VM 101 - no space left on device\n", Failed, "VM 101 refuses: no space left on device"},
+		{2, "start failed: \n", Failed, "VM 101 refuses: start failed:"},
 		{141, "broken pipe", Failed, "VM 101 refuses: broken pipe"},
 	} {
 		err := unreachable("VM 101", &cluster.ExitError{Status: tt.status, Stderr: tt.stderr})

@@ -1,8 +1,10 @@
 package provision
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"pvebot/alloc"
@@ -60,6 +62,10 @@ func noSlot(err error) error {
 	return err
 }
 
+// itFailed is what PVE puts before a reason to say that it failed, and at what.
+// Whoever tells the reason has said so.
+var itFailed = regexp.MustCompile(`^(?:TASK ERROR: |[a-z]+ failed: |unable to (?:create|clone) (?:VM|CT) \d+ - )+`)
+
 // reason is the last line that says something: PVE's usage lines come after
 // the reason, and are left out.
 func reason(refused *cluster.ExitError) string {
@@ -67,7 +73,7 @@ func reason(refused *cluster.ExitError) string {
 	for i := len(lines) - 1; i >= 0; i-- {
 		l := strings.TrimSpace(lines[i])
 		if l != "" && !strings.HasSuffix(l, "[OPTIONS]") && !strings.Contains(l, "[FORMAT_OPTIONS]") {
-			return l
+			return cmp.Or(itFailed.ReplaceAllString(l, ""), l)
 		}
 	}
 	return fmt.Sprintf("exit status %d, and no reason given", refused.Status)

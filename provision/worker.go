@@ -201,7 +201,8 @@ func (h *holder) run(ctx context.Context, step Step, w *Work) error {
 		if try == beginTries {
 			return err
 		}
-		w.Log(ctx, fmt.Sprintf("%s could not begin, trying again: %v", step.Name, err))
+		say, _ := Explain(err)
+		w.Log(ctx, fmt.Sprintf("trying again: %s", say))
 		if h.clock.Sleep(run, time.Duration(try)*time.Second) != nil {
 			return err
 		}
