@@ -20,7 +20,39 @@ apt() {
 }
 
 # The lists have a lock of their own, for which apt-get does not wait.
-read_lists() { apt -o APT::Update::Error-Mode=any update; }
+read_lists() {
+	local said status=0
+	said=$(mktemp)
+	apt -o APT::Update::Error-Mode=any update 2>&1 | tee "$said" || status=$?
+	if [ "$status" != 0 ] && only_gone "$said"; then
+		do_without "$said"
+		status=0
+	fi
+	rm -f "$said"
+	return "$status"
+}
+
+# gone is how apt-get says that the archive has no such source any more, as it
+# does with backports after a system's end.
+gone='^E: (The repository .* (does not have|no longer has|no longer have) a Release file|Failed to fetch .* 404 )'
+
+# only_gone FILE: are sources that are gone all that apt-get complains of there?
+only_gone() {
+	if ! grep -Eq "$gone" "$1"; then
+		return 1
+	fi
+	! grep '^E: ' "$1" | grep -Eqv "$gone|^E: Some index files failed to download"
+}
+
+# do_without FILE: the other sources are enough, or it is no use to try again.
+do_without() {
+	local what
+	while read -r _ what; do
+		printf 'pvebot: warning: %s\n' "$what"
+	done <<<"$(grep -E "$gone" "$1")"
+	apt -s install -- "${base_packages[@]}" >/dev/null ||
+		die 3 'package sources of the image are gone, and what is left of them is not enough'
+}
 
 upgrade() { apt --with-new-pkgs upgrade; }
 

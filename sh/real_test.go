@@ -210,6 +210,14 @@ func testRealDebian(t *testing.T, suite string) {
 			t.Errorf("%s: status %d, want %d\n%s", what, status, tc.status, out)
 		}
 	}
+	mirror := ubuntuMirror
+	if system.os == "debian" {
+		mirror = debianMirror(t)
+	}
+	r.write(t, "/etc/apt/sources.list.d/gone.list", "deb "+mirror+" "+suite+"-long-gone main\n", 0o644)
+	if out, status := r.run(t, "", text); status != 0 || !strings.Contains(out, "pvebot: warning: The repository '"+mirror) {
+		t.Errorf("a source that is gone: status %d\n%s", status, out)
+	}
 	if got, _ := r.run(t, "", "stat -c %s /swapfile; grep -c swapfile /etc/fstab"); got != fmt.Sprintf("%d\n1\n", 4<<20) {
 		t.Errorf("swap that shrank: %s", got)
 	}

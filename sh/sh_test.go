@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os/exec"
 	"slices"
@@ -240,6 +241,38 @@ func TestRefusals(t *testing.T) {
 			if _, ok := g.File("/var/lib/pvebot/init.done"); ok {
 				t.Errorf("%s: %s: marked as done", name, tc.options)
 			}
+		}
+	}
+}
+
+// What a source that is gone had can often be had elsewhere. Another error of
+// apt-get's is one that may pass.
+func TestSourceThatIsGone(t *testing.T) {
+	os, version, text := script(t, "debian_11")
+	const (
+		noRelease = "E: The repository 'http://mirror.example.org/debian bullseye-backports Release' no longer has a Release file."
+		noAnswer  = "E: Failed to fetch http://mirror.example.org/debian/dists/bullseye/InRelease  Could not connect to mirror.example.org:80"
+	)
+	for _, tt := range []struct {
+		update, says string
+		install      int // status of an install that is only tried
+		status       int
+	}{
+		{noRelease, "pvebot: warning: The repository 'http://mirror.example.org/debian bullseye-backports Release' no longer has", 0, 0},
+		{noRelease, "package sources of the image are gone", 100, sh.StatusSources},
+		{noRelease + "\n" + noAnswer, "try 12 of 12", 0, sh.StatusSources},
+		{noAnswer, "try 12 of 12", 0, sh.StatusSources},
+	} {
+		aptGet := fmt.Sprintf(`apt-get() {
+	case " $* " in
+	*' update '*) command apt-get "$@"; printf '%%b\n' "%s" >&2; return 100 ;;
+	*' -s '*) return %d ;;
+	*) command apt-get "$@" ;;
+	esac
+}`, tt.update, tt.install)
+		out, status := run(t, boot(t, os, version), aptGet, text)
+		if status != tt.status || !strings.Contains(out, tt.says) {
+			t.Errorf("%s: status %d, want %d and %s\n%s", tt.update, status, tt.status, tt.says, out)
 		}
 	}
 }
