@@ -183,14 +183,10 @@ func (v Vote) Is(a Actor) bool {
 // neither take such jobs nor votes on them.
 const form2 = "@2"
 
-// newer is implemented by specs, some of whose values need a bot of this form.
-type newer interface{ newer() bool }
-
 // Stored is o as it is kept: its spec's kind carries the form that a bot must
 // know to act on it.
 func (o Order) Stored() (Order, error) {
-	s, ok := o.Spec.(newer)
-	if !(ok && s.newer()) && (o.Gate == nil || len(o.Gate.Each) == 0) {
+	if o.Gate == nil || len(o.Gate.Each) == 0 {
 		return o, nil
 	}
 	raw, err := json.Marshal(o.Spec)
