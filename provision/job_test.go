@@ -28,7 +28,7 @@ func everySpec() []Spec {
 		migrateWeb1,
 		Drain{Node: "pve1", Moves: []Migrate{migrateWeb1}, Digest: "d"},
 		Snapshot{VM: web1, Name: "before"},
-		Rollback{VM: web1, Name: "before"},
+		Rollback{VM: web1, Name: "before", Size: Size{Cores: 2, Sockets: 2, MemoryMB: 2048, BalloonMB: 1024, DiskMB: 16384}},
 		Clone{VM: web1, Name: "web-2"},
 		Extend{VM: web1, Until: epoch},
 		Adopt{VM: web1},
