@@ -158,6 +158,9 @@ func successText(job provision.Job) string {
 	case provision.Clone:
 		return strings.Join(madeText(f, "is made"), ", ") + ", cloned " + took + " It is not started yet."
 	case provision.Remind:
+		if s.Over {
+			return fmt.Sprintf("Its life was over at %s. It is destroyed a day from now, unless somebody extends it.", moment(s.Until))
+		}
 		return fmt.Sprintf("Its life ends at %s. It is stopped then, and destroyed a day later.", moment(s.Until))
 	}
 	text := "Done " + took

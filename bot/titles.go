@@ -37,6 +37,9 @@ func titleOf(job provision.Job) string {
 	case provision.Trust:
 		return "Trust the new host key of " + s.VM.String()
 	case provision.Remind:
+		if s.Over {
+			return s.VM.String() + " is over"
+		}
 		return s.VM.String() + " ends soon"
 	case provision.Drain:
 		return fmt.Sprintf("Drain %s: %s", s.Node, count(len(s.Moves), "VM", "VMs"))

@@ -256,11 +256,10 @@ const sweepEvery = 15 * time.Second
 
 // sweep moves on the jobs whose time ran out.
 func (e *Engine) sweep(ctx context.Context) error {
+	began, clocks := e.clock.Now(), steadiness{e: e}
 	for {
-		if n, err := e.store.Sweep(ctx, e.patience); err != nil && ctx.Err() == nil {
-			e.log.Error("sweep failed", "err", err)
-		} else if n > 0 {
-			e.wake.ring()
+		if even, _ := clocks.look(ctx); even {
+			e.sweepOnce(ctx, began)
 		}
 		if err := e.clock.Sleep(ctx, sweepEvery); err != nil {
 			return err
@@ -268,14 +267,36 @@ func (e *Engine) sweep(ctx context.Context) error {
 	}
 }
 
+// sweepOnce is sweep, once. A bot that was off has asked nobody: what was parked
+// then has all its patience again.
+func (e *Engine) sweepOnce(ctx context.Context, began time.Time) {
+	patience := e.patience
+	if e.clock.Now().Sub(began) < patience {
+		patience = maxLife
+	}
+	if n, err := e.store.Sweep(ctx, patience); err != nil && ctx.Err() == nil {
+		e.log.Error("sweep failed", "err", err)
+	} else if n > 0 {
+		e.wake.ring()
+	}
+}
+
 // endLives moves on the VMs whose time ran out. It asks for each of them, which
 // takes its time while nodes do not answer.
 func (e *Engine) endLives(ctx context.Context) error {
+	clocks := steadiness{e: e}
+	var looked time.Time
 	for {
-		if leads, err := e.store.Lead(ctx, "lifetime/"+e.kit.cluster.Name(), e.owner, 3*sweepEvery); err == nil && leads {
-			if err := e.endOfLife(ctx); err != nil && ctx.Err() == nil {
+		even, sure := clocks.look(ctx)
+		leads, err := e.store.Lead(ctx, "lifetime/"+e.kit.cluster.Name(), e.owner, 3*sweepEvery)
+		if err == nil && leads && even {
+			began := e.clock.Now()
+			if err := e.endOfLife(ctx, looked, sure); err != nil && ctx.Err() == nil {
 				e.log.Error("end of life", "err", err)
 			}
+			looked = began
+		} else {
+			looked = time.Time{}
 		}
 		if err := e.clock.Sleep(ctx, sweepEvery); err != nil {
 			return err
@@ -288,19 +309,28 @@ const pruneEvery = time.Hour
 
 // prune deletes old events, if no other bot does.
 func (e *Engine) prune(ctx context.Context) error {
+	clocks := steadiness{e: e}
 	for {
-		leads, err := e.store.Lead(ctx, "retention", e.owner, pruneEvery/2)
-		if err == nil && leads {
-			var n int
-			n, err = e.store.Prune(ctx, e.clock.Now().Add(-e.keepEvents))
-			e.log.Info("old events are deleted", "events", n)
+		pause := calm
+		if _, sure := clocks.look(ctx); sure {
+			pause = pruneEvery
+			e.pruneOnce(ctx)
 		}
-		if err != nil && ctx.Err() == nil {
-			e.log.Error("old events can't be deleted", "err", err)
-		}
-		if err := e.clock.Sleep(ctx, pruneEvery); err != nil {
+		if err := e.clock.Sleep(ctx, pause); err != nil {
 			return err
 		}
+	}
+}
+
+func (e *Engine) pruneOnce(ctx context.Context) {
+	leads, err := e.store.Lead(ctx, "retention", e.owner, pruneEvery/2)
+	if err == nil && leads {
+		var n int
+		n, err = e.store.Prune(ctx, e.clock.Now().Add(-e.keepEvents))
+		e.log.Info("old events are deleted", "events", n)
+	}
+	if err != nil && ctx.Err() == nil {
+		e.log.Error("old events can't be deleted", "err", err)
 	}
 }
 

@@ -425,7 +425,7 @@ func TestEndOfLifeOfARenamedVM(t *testing.T) {
 	s := newSite(t, pvesim.Options{})
 	vm := s.vm(101)
 	if err := s.store.SaveVM(t.Context(), provision.VMRecord{
-		Cluster: "sim", VMID: 101, UUID: vm.UUID, Name: vm.Name, Owner: alice, Until: time.Now().Add(-time.Hour),
+		Cluster: "sim", VMID: 101, UUID: vm.UUID, Name: vm.Name, Owner: alice, Until: time.Now().Add(-time.Hour), Reminded: true,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -446,7 +446,7 @@ func TestEndOfLifeThatFailed(t *testing.T) {
 	s := newSite(t, pvesim.Options{})
 	vm := s.vm(101)
 	if err := s.store.SaveVM(t.Context(), provision.VMRecord{
-		Cluster: "sim", VMID: 101, UUID: vm.UUID, Name: vm.Name, Owner: alice, Until: time.Now().Add(-25 * time.Hour),
+		Cluster: "sim", VMID: 101, UUID: vm.UUID, Name: vm.Name, Owner: alice, Until: time.Now().Add(-25 * time.Hour), Reminded: true, Told: time.Now().Add(-25 * time.Hour),
 	}); err != nil {
 		t.Fatal(err)
 	}

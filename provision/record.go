@@ -1,10 +1,7 @@
 package provision
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -44,7 +41,7 @@ func (s Extend) longer(r VMRecord) error {
 		return Errorf(Conflict, "%s has no end of life, so there is nothing to extend", s.VM)
 	case !s.Until.After(r.Until):
 		return &Error{
-			Kind: Conflict, Say: fmt.Sprintf("%s lives until %s already, and to extend never shortens", s.VM, r.Until.UTC().Format("2006-01-02 15:04 MST")),
+			Kind: Conflict, Say: fmt.Sprintf("%s lives until %s already, and to extend never shortens", s.VM, endTime(r.Until)),
 			Try: "a later time",
 		}
 	}
@@ -60,7 +57,7 @@ func (k *kit) extend(ctx context.Context, w *Work) error {
 	until := s.Until.UTC()
 	err = k.updateRecord(ctx, s.VM, func(r *VMRecord) {
 		if until = s.Until.UTC(); s.longer(*r) == nil {
-			r.Until, r.Reminded = until, false
+			r.Until, r.Reminded, r.Told = until, false, time.Time{}
 		} else { // it was extended further meanwhile, or this step before
 			until = r.Until
 		}
@@ -68,7 +65,7 @@ func (k *kit) extend(ctx context.Context, w *Work) error {
 	if until.IsZero() {
 		w.Result("%s has no end of life", ref)
 	} else {
-		w.Result("%s lives until %s", ref, until.Format("2006-01-02 15:04 MST"))
+		w.Result("%s lives until %s", ref, endTime(until))
 	}
 	return err
 }
@@ -111,116 +108,8 @@ func (k *kit) adopt(ctx context.Context, w *Work) error {
 
 func (k *kit) remind(ctx context.Context, w *Work) error {
 	s := w.Job().Order.Spec.(Remind)
-	w.Result("%s ends at %s", s.VM, s.Until.UTC().Format("2006-01-02 15:04 MST"))
+	if w.Result("%s ends at %s", s.VM, endTime(s.Until)); s.Over {
+		w.Result("the life of %s was over at %s; it is destroyed a day from now, unless somebody extends it", s.VM, endTime(s.Until))
+	}
 	return w.Learn(ctx, Facts{VMID: s.VM.VMID, Name: s.VM.Name, Node: s.VM.Node})
-}
-
-// grace is the time between a VM's end of life, when it is stopped, and its
-// end, when it is destroyed.
-const grace = 24 * time.Hour
-
-// reminderLead is how long before its end of life a VM's owner is reminded: a
-// day, or a quarter of a shorter life.
-func reminderLead(r VMRecord) time.Duration { return min(24*time.Hour, r.Until.Sub(r.Created)/4) }
-
-// system is who orders what nobody asked for.
-var system = Actor{Platform: "system", ID: "lifetime", Name: "the bot"}
-
-// endOfLife orders what is due: the reminder, the stop, the end. Orders have
-// keys made of the VM and the time, so that asking twice is one order. An end
-// that failed or was cancelled is ordered again the next day.
-func (e *Engine) endOfLife(ctx context.Context) error {
-	records, err := e.store.VMRecords(ctx, e.kit.cluster.Name())
-	if err != nil {
-		return err
-	}
-	now := e.clock.Now()
-	var errs []error
-	for _, r := range records {
-		if r.Until.IsZero() || now.Before(r.Until.Add(-reminderLead(r))) {
-			continue
-		}
-		errs = append(errs, e.endOne(ctx, r, now))
-	}
-	return errors.Join(errs...)
-}
-
-func (e *Engine) endOne(ctx context.Context, r VMRecord, now time.Time) error {
-	ref := VMRef{VMID: r.VMID, UUID: r.UUID}
-	there, c, err := e.kit.same(ctx, ref)
-	if KindOf(err) == NotFound || KindOf(err) == Conflict {
-		return e.store.ForgetVM(ctx, r.Cluster, r.VMID) // somebody removed it by hand
-	}
-	if err != nil {
-		return err
-	}
-	there.Name = cmp.Or(c.Options["name"], r.Name) // it may have another one by now
-	order := func(what string, spec Spec) error {
-		key, text := fmt.Sprintf("system/%s/%s/%s/%d", what, r.Cluster, r.UUID, r.Until.Unix()), what
-		if what == "destroy" { // a stop has no second day
-			key += fmt.Sprintf("/%d", now.Sub(r.Until)/(24*time.Hour))
-			text += "; a cancel holds for a day, /vm extend for longer"
-		}
-		job, err := e.Submit(ctx, Order{
-			Key: key, By: system, Where: r.Where,
-			Spec: spec, OnFailure: OnFailureAsk, Text: fmt.Sprintf("end of life of %s: %s", there, text),
-		})
-		if err != nil {
-			return err
-		}
-		return e.show(ctx, job)
-	}
-	switch {
-	case now.Before(r.Until):
-		if r.Reminded {
-			return nil
-		}
-		return errors.Join(order("remind", Remind{VM: there, Until: r.Until}), e.kit.updateRecord(ctx, ref, func(now *VMRecord) {
-			now.Reminded = now.Reminded || now.Until.Equal(r.Until) // else it was extended meanwhile
-		}))
-	case now.Before(r.Until.Add(grace)):
-		if spec, err := e.Prepare(ctx, Power{Do: "stop", VM: there}); err == nil {
-			return order("stop", spec)
-		}
-		return nil // it does not run, or can't be stopped now
-	}
-	spec, err := e.Prepare(ctx, Destroy{VM: there})
-	if err != nil {
-		return err // it is told to the operator each time, and tried again
-	}
-	return order("destroy", spec)
-}
-
-// stillOver makes sure that a life which is over since so long, as the sweep saw
-// when it ordered the job, was not extended before the job had the VM. What
-// people order is theirs to decide.
-func (k *kit) stillOver(ctx context.Context, w *Work, since time.Duration) error {
-	if w.Job().Order.By.Key() != system.Key() {
-		return nil
-	}
-	ref := w.Job().Order.Spec.(VMSpec).Target()
-	r, known, err := k.store.VMRecord(ctx, k.cluster.Name(), ref.VMID)
-	switch {
-	case err != nil:
-		return err
-	case !known || r.UUID != ref.UUID || r.Until.IsZero():
-		return Errorf(Cancelled, "%s has no end of life any more", ref)
-	case k.clock.Now().Before(r.Until.Add(since)):
-		return Errorf(Cancelled, "the life of %s was extended meanwhile, until %s", ref, r.Until.UTC().Format("2006-01-02 15:04 MST"))
-	}
-	return nil
-}
-
-// show asks for a card of a job that nobody's line led to, where the VM's owner
-// will see it. Whoever writes there posts what has no message yet.
-func (e *Engine) show(ctx context.Context, job Job) error {
-	where := job.Order.Where.Platform
-	if where == "" {
-		return nil
-	}
-	_, known, err := e.store.Card(ctx, where, job.ID)
-	if err != nil || known {
-		return err
-	}
-	return e.store.SetCard(ctx, CardRef{Job: job.ID, Platform: where, Ref: json.RawMessage("null")})
 }

@@ -27,6 +27,9 @@ type VMRecord struct {
 	Created  time.Time    `json:"created"`
 	Until    time.Time    `json:"until,omitzero"` // end of life; zero: none
 	Reminded bool         `json:"reminded,omitempty"`
+	// Told is since when its owner knows that its life is over, and that it was
+	// stopped; zero: not yet.
+	Told time.Time `json:"told,omitzero"`
 }
 
 // AuditRow is one thing that somebody did, or was refused. Rows are chained:

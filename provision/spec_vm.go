@@ -103,6 +103,7 @@ type Trust struct {
 type Remind struct {
 	VM    VMRef     `json:"vm"`
 	Until time.Time `json:"until"`
+	Over  bool      `json:"over,omitempty"` // it is over, and the VM is destroyed in a day
 }
 
 // Drain moves every VM off a node, one after the other.

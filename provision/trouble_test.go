@@ -149,13 +149,15 @@ func TestRetention(t *testing.T) {
 	b.engine = provision.NewEngine(provision.Config{
 		Store: store, Owner: "test", Cluster: cluster.New(nil, nil, cluster.Config{Name: "test"}), KeepEvents: time.Nanosecond,
 	})
-	b.start()
-	for gone := false; !gone; time.Sleep(time.Millisecond) {
-		for _, err := range store.Events(t.Context(), id, 0) {
-			if gone = errors.Is(err, provision.ErrPruned); err != nil && !gone {
-				t.Fatal(err)
-			}
+	b.engine.Prune(t.Context())
+	gone := false
+	for _, err := range store.Events(t.Context(), id, 0) {
+		if gone = errors.Is(err, provision.ErrPruned); err != nil && !gone {
+			t.Fatal(err)
 		}
+	}
+	if !gone {
+		t.Error("the events are still there")
 	}
 	if job, err := store.Job(t.Context(), id); err != nil || job.State != provision.StateSucceeded {
 		t.Errorf("the job %s, %v", job.State, err)

@@ -18,6 +18,7 @@ import (
 
 	"pvebot/bot"
 	"pvebot/bot/bottest"
+	"pvebot/cluster"
 	"pvebot/cluster/pvesim"
 	"pvebot/provision"
 )
@@ -239,6 +240,7 @@ func (t *town) card(id provision.JobID, states ...provision.State) string {
 		if err == nil && slices.Contains(states, job.State) {
 			for _, c := range t.chat.Cards() {
 				if c.Job == id && c.Seq >= job.Seq {
+					t.recorded(ctx, job)
 					return text(c)
 				}
 			}
@@ -247,6 +249,20 @@ func (t *town) card(id provision.JobID, states ...provision.State) string {
 		case <-changed:
 		case <-ctx.Done():
 			t.fail("no card says that job %d is %v: it is %q, %v", id, states, job.State, err)
+		}
+	}
+}
+
+// recorded waits until the store knows what the card shows, a moment after it is
+// shown.
+func (t *town) recorded(ctx context.Context, job provision.Job) {
+	for {
+		ref, known, err := t.house.store.Card(ctx, square.Platform, job.ID)
+		if err == nil && known && ref.Shown >= job.Seq {
+			return
+		}
+		if (cluster.SystemClock{}).Sleep(ctx, 5*time.Millisecond) != nil {
+			t.fail("the store does not know that the card of job %d is shown: %+v, %v", job.ID, ref, err)
 		}
 	}
 }
