@@ -270,7 +270,7 @@ func TestExtendedMeanwhile(t *testing.T) {
 		return job.ID
 	}
 	lives := func(until time.Time) {
-		err := s.store.SaveVM(t.Context(), provision.VMRecord{Cluster: "sim", VMID: 101, UUID: vm.UUID, Owner: alice, Until: until})
+		err := s.store.SaveVM(t.Context(), provision.VMRecord{Cluster: "sim", VMID: 101, UUID: vm.UUID, Owner: alice, Until: until, Told: until})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,14 +280,15 @@ func TestExtendedMeanwhile(t *testing.T) {
 	for _, tt := range []struct {
 		spec  provision.Spec
 		until time.Duration // from now
+		want  string
 	}{
-		{provision.Power{Do: "stop", VM: vm}, day},
-		{provision.Destroy{VM: vm}, day},
-		{provision.Destroy{VM: vm}, -day / 2}, // it has its day of grace
+		{provision.Power{Do: "stop", VM: vm}, day, "was extended meanwhile"},
+		{provision.Destroy{VM: vm}, day, "was extended meanwhile"},
+		{provision.Destroy{VM: vm}, -day / 2, "was not told a day ago"}, // it has its day of grace
 	} {
 		lives(time.Now().Add(tt.until))
 		job := s.await(order(tt.spec), provision.StateCancelled, provision.StateSucceeded, provision.StateParked)
-		if job.State != provision.StateCancelled || !strings.Contains(job.Problem.Say, "was extended meanwhile") {
+		if job.State != provision.StateCancelled || !strings.Contains(job.Problem.Say, tt.want) {
 			t.Errorf("%s %s: %+v", tt.spec.Kind(), job.State, job.Problem)
 		}
 	}
