@@ -147,6 +147,9 @@ func fetchHostKey(ctx context.Context, addr string, algorithms []string) (ssh.Pu
 // replaceFile writes data to path so that a reader sees the old or the new
 // content, also after a power cut.
 func replaceFile(path string, data []byte) error {
+	if err := RootsWay(filepath.Dir(path)); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}

@@ -173,3 +173,22 @@ func TestLoadSigners(t *testing.T) {
 		t.Errorf("without a file: %v", err)
 	}
 }
+
+// Root pins no key through a link that somebody else made: the service's user
+// could have it write anywhere.
+func TestRootPinsThroughNoLinkOfOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	server := sshtest.Start(t)
+	victim, link := t.TempDir(), filepath.Join(t.TempDir(), ".ssh")
+	if err := errors.Join(os.Symlink(victim, link), os.Lchown(link, 4711, 4711)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cluster.TrustHost(t.Context(), filepath.Join(link, "known_hosts"), server.Addr); err == nil || !strings.Contains(err.Error(), link) {
+		t.Errorf("it was pinned: %v", err)
+	}
+	if left, err := os.ReadDir(victim); err != nil || len(left) > 0 {
+		t.Errorf("the link's folder has %v, %v", left, err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"slices"
@@ -28,6 +29,7 @@ type NodesConfig struct {
 	HostKeys  ssh.HostKeyCallback
 	Dial      func(ctx context.Context, network, addr string) (net.Conn, error)
 	Clock     Clock
+	Log       *slog.Logger
 	KeepAlive time.Duration
 	Timeout   time.Duration
 }
@@ -56,7 +58,7 @@ func Connect(cfg NodesConfig) (Nodes, error) {
 		default:
 			n.runners[t.Name] = NewSSH(SSHConfig{
 				Name: t.Name, Addr: t.Addr, User: cfg.User, Signers: cfg.Signers, HostKeys: cfg.HostKeys,
-				Dial: cfg.Dial, Clock: cfg.Clock, KeepAlive: cfg.KeepAlive, Timeout: cfg.Timeout,
+				Dial: cfg.Dial, Clock: cfg.Clock, Log: cfg.Log, KeepAlive: cfg.KeepAlive, Timeout: cfg.Timeout,
 			})
 		}
 	}

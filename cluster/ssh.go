@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -29,6 +30,7 @@ type SSHConfig struct {
 	// through its node.
 	Dial      func(ctx context.Context, network, addr string) (net.Conn, error)
 	Clock     Clock         // default SystemClock
+	Log       *slog.Logger  // hears when the machine can't be reached, and is reached again; default nobody
 	KeepAlive time.Duration // a silent connection is asked this often, and given up after as long again; default 15 s
 	Timeout   time.Duration // of connecting, all in all; default 20 s
 }
@@ -54,6 +56,7 @@ type SSH struct {
 	conn    *sshConn  // nil when there is none
 	since   time.Time // when conn was opened
 	dialing *dialing  // nil when nobody dials
+	failing string    // why the newest try to connect failed; "": it did not
 }
 
 // dialing is one try to connect that many callers may wait for.
@@ -82,6 +85,9 @@ func NewSSH(cfg SSHConfig) *SSH {
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = SystemClock{}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.KeepAlive == 0 {
 		cfg.KeepAlive = 15 * time.Second
@@ -295,6 +301,9 @@ func (s *SSH) dial(d *dialing) {
 	defer s.mu.Unlock()
 	defer close(d.done)
 	s.dialing = nil
+	if !s.closed {
+		s.tell(err)
+	}
 	if err != nil {
 		d.err = err
 		return

@@ -21,6 +21,9 @@ func unreachable(what string, err error) error {
 	if refused, ok := errors.AsType[*cluster.ExitError](err); ok && (refused.Status <= 128 || refused.Stderr != "") {
 		return &Error{Kind: Failed, Say: fmt.Sprintf("%s refuses: %s", what, reason(refused)), Err: err}
 	}
+	if why := cluster.Reason(err); why != "" {
+		return &Error{Kind: Unavailable, Say: what + " does not answer: " + why, Try: "bot doctor on the bot's machine looks at each node", Err: err}
+	}
 	return &Error{Kind: Unavailable, Say: what + " does not answer", Try: "vm nodes", Err: err}
 }
 

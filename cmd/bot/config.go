@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -85,6 +86,7 @@ type config struct {
 	sites []site            // of CLUSTERS; see offered
 	port  bool              // PORT was set for this cluster, and not for all of several: a bot that only works answers there
 	clock cluster.Clock     // nil: the machine's; tests have their own
+	log   *slog.Logger      // of the nodes' connections; nil: nobody listens
 }
 
 // nodePrefix begins the settings that name the nodes.
@@ -108,6 +110,9 @@ func readConfig(environ []string, dotenv string) (config, error) {
 // readVars reads the settings and does not ask whether they are complete.
 func readVars(environ []string, dotenv string) (config, error) {
 	vars := env.ToMap(environ)
+	if err := ownDotenv(dotenv, vars); err != nil {
+		return config{}, err
+	}
 	file, err := readDotenv(dotenv)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return config{}, fmt.Errorf("the settings can't be read: %w", err)

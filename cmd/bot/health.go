@@ -15,6 +15,7 @@ import (
 
 	"pvebot/bot"
 	"pvebot/bot/web"
+	"pvebot/cluster"
 	"pvebot/provision"
 )
 
@@ -56,7 +57,7 @@ func (w *works) askNodes(ctx context.Context) (string, error) {
 	m, err := w.cluster.Membership(ctx)
 	if err != nil {
 		return "", &provision.Error{
-			Kind: provision.Unavailable, Say: "no node answers", Try: "look at the bot's log, and at ssh from here to the nodes", Err: err,
+			Kind: provision.Unavailable, Say: because("no node answers", cluster.Reason(err)), Try: "bot doctor looks at each of them, and says how to mend it", Err: err,
 		}
 	}
 	var online []string
@@ -72,6 +73,14 @@ func (w *works) askNodes(ctx context.Context) (string, error) {
 		return "a single node, which answers", nil
 	}
 	return fmt.Sprintf("%d of %d online, with quorum", len(online), len(m.Members)), nil
+}
+
+// because is what happened, with its reason where that is known.
+func because(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + ": " + why
 }
 
 // askBot reports whether another bot works for a cluster.

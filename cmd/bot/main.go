@@ -63,6 +63,26 @@ func settingsFile() string {
 	return here
 }
 
+// ownDotenv makes sure, as root, that file was written by root, or by who became
+// root to call us: settings say whom to log in to, and which files to write. In
+// somebody else's folder root would else do what they wrote down there.
+func ownDotenv(file string, env map[string]string) error {
+	info, err := os.Stat(file)
+	if err != nil || os.Geteuid() != 0 {
+		return nil //nolint:nilerr // who reads it says so
+	}
+	of, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok || !info.Mode().IsRegular(): // /dev/null
+		return nil
+	case of.Uid != 0 && fmt.Sprint(of.Uid) != env["SUDO_UID"]:
+		return fmt.Errorf("%s belongs to the user with id %d, and root does not obey it: chown root it if it is right, or call this from another folder", file, of.Uid)
+	case info.Mode().Perm()&0o002 != 0:
+		return fmt.Errorf("%s can be written by everybody, and root does not obey it: chmod o-w it if it is right, or call this from another folder", file)
+	}
+	return nil
+}
+
 // complaint is an error with what to do about it, where that is known.
 func complaint(err error) string {
 	if e, ok := errors.AsType[*provision.Error](err); ok && e.Try != "" {

@@ -115,6 +115,7 @@ func (h *house) work(c config) (*works, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.log = h.log
 	if w.nodes, err = connect(c, signers, h.clock, func(skipped error) { h.log.Warn("SSH_KNOWN_HOSTS", "error", skipped) }); err != nil {
 		return nil, err
 	}
@@ -253,7 +254,7 @@ func connect(c config, signers []ssh.Signer, clock cluster.Clock, skipped func(e
 		targets = append(targets, cluster.Target{Name: name, Addr: c.Nodes[name], Local: isHere(name)})
 	}
 	return cluster.Connect(cluster.NodesConfig{
-		Targets: targets, User: c.SSHUser, Signers: signers, HostKeys: known.Check, Clock: clock,
+		Targets: targets, User: c.SSHUser, Signers: signers, HostKeys: known.Check, Clock: clock, Log: c.log,
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"pvebot/cluster"
 	"pvebot/provision"
 )
 
@@ -257,30 +258,10 @@ func handOver(f *os.File) error {
 	return nil
 }
 
-// ownWay makes sure, as root, that no link on the way to dir was made by somebody
-// else: who owns a directory that root writes to could have it write anywhere.
+// ownWay is cluster.RootsWay with what helps.
 func ownWay(dir string) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	way := ""
-	for part := range strings.SplitSeq(dir, "/") {
-		way += part
-		info, err := os.Lstat(cmp.Or(way, "/"))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		of, ok := info.Sys().(*syscall.Stat_t)
-		if ok && info.Mode()&fs.ModeSymlink != 0 && of.Uid != 0 {
-			return &provision.Error{
-				Kind: provision.Denied, Say: fmt.Sprintf("root does not follow %s, a link that the user with id %d made", way, of.Uid),
-				Try: "remove it, make it as root, or do this as that user",
-			}
-		}
-		way += "/"
+	if err := cluster.RootsWay(dir); err != nil {
+		return &provision.Error{Kind: provision.Denied, Say: err.Error(), Try: "remove the link, make it as root, or do this as that user"}
 	}
 	return nil
 }
