@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 
 	"pvebot/cluster"
 )
@@ -27,22 +28,43 @@ const maxFile = 256 << 10
 
 // entry is an image in a file. The keys are explained in catalogue.yaml.
 type entry struct {
-	OS        string   `yaml:"os"`
-	Version   string   `yaml:"version"`
-	Also      []string `yaml:"also"`
-	Names     []string `yaml:"names"`
-	Title     string   `yaml:"title"`
-	User      string   `yaml:"user"`
-	Default   bool     `yaml:"default"`
-	URL       string   `yaml:"url"`
-	Sums      string   `yaml:"sums"`
-	Sum       string   `yaml:"sum"`
-	Algorithm string   `yaml:"algorithm"`
-	Disk      string   `yaml:"disk"`
-	CPU       string   `yaml:"cpu"`
-	End       string   `yaml:"end"`
-	Agent     bool     `yaml:"agent"`
-	Script    string   `yaml:"script"`
+	OS        Word   `yaml:"os"`
+	Version   Word   `yaml:"version"`
+	Also      []Word `yaml:"also"`
+	Names     []Word `yaml:"names"`
+	Title     string `yaml:"title"`
+	User      string `yaml:"user"`
+	Default   bool   `yaml:"default"`
+	URL       string `yaml:"url"`
+	Sums      string `yaml:"sums"`
+	Sum       string `yaml:"sum"`
+	Algorithm string `yaml:"algorithm"`
+	Disk      string `yaml:"disk"`
+	CPU       string `yaml:"cpu"`
+	End       string `yaml:"end"`
+	Agent     bool   `yaml:"agent"`
+	Script    string `yaml:"script"`
+}
+
+// Word is a word in YAML as it stands there, with or without quotes: 3.20 is not
+// 3.2, and 010 is not 8.
+type Word string
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (w *Word) UnmarshalYAML(n ast.Node) error {
+	if _, ok := n.(ast.ScalarNode); !ok {
+		return fmt.Errorf("line %d: this wants a word", n.GetToken().Position.Line)
+	}
+	*w = Word(n.GetToken().Value)
+	return nil
+}
+
+func texts(words []Word) []string {
+	var all []string
+	for _, w := range words {
+		all = append(all, string(w))
+	}
+	return all
 }
 
 // Default is the built-in catalogue.
@@ -140,7 +162,7 @@ var (
 // first thing that is wrong.
 func (e entry) image() (Image, error) {
 	i := Image{
-		OS: e.OS, Version: e.Version, Also: e.Also, Names: e.Names, Title: e.Title, User: e.User, Default: e.Default,
+		OS: string(e.OS), Version: string(e.Version), Also: texts(e.Also), Names: texts(e.Names), Title: e.Title, User: e.User, Default: e.Default,
 		URL: e.URL, Sums: e.Sums, Sum: strings.ToLower(e.Sum), Algorithm: e.Algorithm, CPU: e.CPU, Agent: e.Agent, Script: e.Script,
 	}
 	for _, w := range slices.Concat([]string{i.OS, i.Version}, i.Also, i.Names) {
@@ -161,9 +183,11 @@ func (e entry) image() (Image, error) {
 			return i, fmt.Errorf("%q is no http or https address", u)
 		}
 	}
-	switch ext := path.Ext(i.URL); {
-	case slices.Contains([]string{".xz", ".gz", ".bz2", ".zst"}, ext):
-		return i, fmt.Errorf("url ends in %s: Proxmox VE imports no compressed images", ext)
+	switch ext := strings.ToLower(path.Ext(pathOf(i.URL))); {
+	case slices.Contains([]string{".xz", ".gz", ".bz2", ".zst", ".zip", ".7z"}, ext):
+		return i, fmt.Errorf("url ends in %s: Proxmox VE imports no compressed images; name a .qcow2, .img or .raw of a cloud image", ext)
+	case slices.Contains([]string{".iso", ".vmdk", ".ova", ".ovf", ".vhd", ".vhdx", ".vdi", ".tar", ".box"}, ext):
+		return i, fmt.Errorf("url ends in %s: this is no disk that a VM can begin from; name a .qcow2, .img or .raw of a cloud image", ext)
 	case i.URL == "":
 		return i, errors.New("url is missing: where is the image?")
 	case (i.Sums == "") == (i.Sum == ""):
@@ -192,6 +216,15 @@ func (e entry) image() (Image, error) {
 		}
 	}
 	return i, nil
+}
+
+// pathOf is the path of a URL that has been read before.
+func pathOf(u string) string {
+	p, err := url.Parse(u)
+	if err != nil {
+		return u
+	}
+	return p.Path
 }
 
 func orElse(s *string, def string) {

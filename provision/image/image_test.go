@@ -157,6 +157,10 @@ func TestExtendSaysWhatIsWrong(t *testing.T) {
 		"a bad word":    {strings.Replace(good, "arch", "../x", 1), `"../x" is no word`},
 		"no version":    {strings.Replace(good, `"1"`, `""`, 1), `"" is no word`},
 		"a file URL":    {strings.Replace(good, "https://a.example/b", "file:///b", 1), "is no http or https address"},
+		"an installer":  {strings.Replace(good, "b.qcow2", "b.ISO", 1), "url ends in .iso: this is no disk"},
+		"VMware's":      {strings.Replace(good, "b.qcow2", "b.vmdk?x=1", 1), "url ends in .vmdk"},
+		"zipped":        {strings.Replace(good, "b.qcow2", "b.zip", 1), "imports no compressed images"},
+		"a list":        {strings.Replace(good, `"1"`, "[1]", 1), "line 2: this wants a word"},
 		"compressed":    {strings.Replace(good, "b.qcow2", "b.raw.xz", 1), "imports no compressed images"},
 		"a bad cpu":     {good + "  cpu: x86-64-v1\n", `cpu is "x86-64-v1"`},
 		"a bad user":    {good + "  user: \"a b\"\n", "is no login name"},
@@ -175,12 +179,31 @@ func TestExtendSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+// TestVersionsAreReadAsWritten: what YAML takes for a number, a truth or a day is a
+// word here.
+func TestVersionsAreReadAsWritten(t *testing.T) {
+	for _, version := range []string{"3.20", "010", "1e3", "0x1f", "2024.10", "on", "no", "2030", `"3.20"`, "'9.10'"} {
+		c, err := Default().Extend([]byte("- os: arch\n  version: " + version + "\n  names: [3.10]\n  url: https://a.example/b.qcow2\n  sums: https://a.example/S\n"))
+		if err != nil {
+			t.Errorf("%s: %v", version, err)
+			continue
+		}
+		if i, err := c.Find("arch", "3.10"); err != nil || i.Version != strings.Trim(version, `"'`) {
+			t.Errorf("%s was read as %s, %v", version, i.Version, err)
+		}
+	}
+}
+
 func TestChecksum(t *testing.T) {
 	sum := strings.Repeat("0123456789abcdef", 4)
 	for name, sums := range map[string]string{
 		"text":     sum + "  a.img\n",
 		"binary":   "# comment\n" + strings.ToUpper(sum) + " *a.img\n",
 		"bsd":      "SHA256 (b.img) = " + sum[:60] + "ffff\nSHA256 (a.img) = " + sum + "\n",
+		"alone":    sum + "\n",
+		"./":       strings.Repeat("0", 64) + "  ./b.img\n" + sum + "  ./a.img\n",
+		"bsd ./":   "SHA256 (./a.img) = " + sum + "\n",
+		"Windows":  "\ufeff" + strings.ToUpper(sum) + " *a.img\r\n",
 		"CHECKSUM": "# a.img: 123 bytes\nSHA512 (a.img) = " + sum + sum + "\nMD5 (a.img) = " + sum + "\nSHA256 (a.img) = " + sum + "\n",
 	} {
 		if got, err := Checksum([]byte(sums), "a.img", "sha256"); err != nil || got != sum {
@@ -189,7 +212,8 @@ func TestChecksum(t *testing.T) {
 	}
 	for name, sums := range map[string]string{
 		"other file": sum + "  aa.img\n", "short": sum[:63] + "  a.img\n", "no hex": strings.Repeat("z", 64) + "  a.img\n", "empty": "",
-		"another algorithm": sum + sum + "  a.img\n",
+		"another algorithm": sum + sum + "  a.img\n", "two alone": sum + "\n" + sum + "\n", "one alone beside another": sum + "\n" + sum + "  b.img\n",
+		"UTF-16": "\xff\xfea\x00",
 	} {
 		if got, err := Checksum([]byte(sums), "a.img", "sha256"); err == nil {
 			t.Errorf("%s: got %q", name, got)
