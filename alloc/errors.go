@@ -41,6 +41,31 @@ func (e *FullError) Error() string {
 	return fmt.Sprintf("no free address in %v: %s", e.Pool, strings.Join(why, ", "))
 }
 
+// Left is how many slots of a pool seem to be free before anything is probed. The
+// error is for those that are not.
+func (p Pool) Left(taken Taken) (int, *FullError) {
+	left, full := 0, &FullError{Pool: p}
+	for _, s := range p.candidates() {
+		switch state, _ := taken.look(s); state {
+		case unknown:
+			left++
+		case used:
+			full.Used++
+		case held:
+			full.Held++
+		}
+	}
+	return left, full
+}
+
+// Free says what has a slot, nil when nothing seems to.
+func (p Pool) Free(s Slot, taken Taken) error {
+	if state, by := taken.look(s); state != unknown {
+		return &TakenError{Slot: s, By: by}
+	}
+	return nil
+}
+
 // TakenError says that the slot that was asked for is not free.
 type TakenError struct {
 	Slot Slot

@@ -220,19 +220,15 @@ func (c *Clerk) installs(ctx context.Context, a Asker, req commands.Install) ([]
 	var drafts []Draft
 	var wants commands.Resources
 	key := a.Key
+	prepared, err := c.Engine.Prepare(ctx, allOf(req))
+	if err != nil {
+		return nil, err
+	}
 	for i := range max(1, req.Count) {
-		spec := req.Spec
 		if req.Count > 1 {
 			a.Key = keyOf(key, i)
-			if spec.Name != "" {
-				spec.Name = fmt.Sprintf("%s-%d", spec.Name, i+1)
-			}
 		}
-		ready, err := c.Engine.Prepare(ctx, spec)
-		if err != nil {
-			return nil, err
-		}
-		m, err := c.ofSpec(ctx, a, ready)
+		m, err := c.ofSpec(ctx, a, oneOf(prepared, req, i))
 		if err != nil {
 			return nil, err
 		}
@@ -249,6 +245,30 @@ func (c *Clerk) installs(ctx context.Context, a Asker, req commands.Install) ([]
 		drafts = append(drafts, d)
 	}
 	return drafts, nil
+}
+
+// allOf is the spec of all VMs of a request, which are planned as one.
+func allOf(req commands.Install) provision.Install {
+	if req.Count > 1 {
+		req.Spec.Several = &provision.Several{Count: req.Count}
+	}
+	return req.Spec
+}
+
+// oneOf is the spec of the VM i, from 0 on, of those that were prepared together.
+func oneOf(prepared provision.Spec, req commands.Install, i int) provision.Spec {
+	spec, ok := prepared.(provision.Install)
+	if !ok || req.Count <= 1 {
+		return prepared
+	}
+	switch several := spec.Several; {
+	case several != nil && i < len(several.Names):
+		spec.Name = several.Names[i]
+	case spec.Name != "" && !spec.NumberName: // a bot of another version prepared it
+		spec.Name = fmt.Sprintf("%s-%d", spec.Name, i+1)
+	}
+	spec.Several = nil
+	return spec
 }
 
 // keyOf is the key of the order for the VM i, from 0 on, of many.
@@ -343,7 +363,7 @@ func (c *Clerk) Plan(ctx context.Context, a Asker, req commands.Request) (provis
 	}
 	var m matter
 	if install, ok := req.(commands.Install); ok {
-		m, err = c.wanted(ctx, a, install.Spec, c.text(req))
+		m, err = c.wanted(ctx, a, allOf(install), c.text(req))
 	} else {
 		m, err = c.matter(ctx, a, req)
 	}

@@ -85,7 +85,9 @@ func (c *Clerk) ofSpec(ctx context.Context, a Asker, spec provision.Spec) (matte
 		if s.Node != "" {
 			m.q.Nodes = []string{s.Node}
 		}
-		m.q.Wants = sizeOf(s.Cores, s.MemoryMB, s.DiskMB)
+		for range s.Many() {
+			m.q.Wants = m.q.Wants.Plus(sizeOf(s.Cores, s.MemoryMB, s.DiskMB))
+		}
 		var err error
 		m.q.Usage, err = c.usage(ctx, a.By)
 		return m, err

@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -42,17 +43,45 @@ func (k *kit) prepareSet(ctx context.Context, s Set) (Spec, error) {
 
 // holds says why the VM's node can't run it with what s gives it.
 func (k *kit) holds(ctx context.Context, s Set, c cluster.VMConfig) error {
-	if s.Cores == 0 {
-		return nil
-	}
-	if _, err := coresFor(s, c); err != nil {
-		return err
+	if s.Cores > 0 {
+		if _, err := coresFor(s, c); err != nil {
+			return err
+		}
 	}
 	r, err := k.view.resources(ctx)
 	if err != nil {
 		return err
 	}
-	return tooManyCPUs(r, s.VM.Node, s.Cores)
+	if err := tooManyCPUs(r, s.VM.Node, s.Cores); err != nil {
+		return err
+	}
+	for _, n := range r.Nodes {
+		if want := int64(s.MemoryMB) << 20; n.Name == s.VM.Node && n.MaxMem > 0 && want > n.MaxMem {
+			return tooMuchMemory(n, want)
+		}
+	}
+	if s.GrowMB == 0 {
+		return nil
+	}
+	storage, _, _ := strings.Cut(c.Options[bootDisk], ":")
+	return canGrow(r, s.VM.Node, storage, c.DiskSize(bootDisk)>>20, s.GrowMB)
+}
+
+// canGrow says why a disk of a storage can't grow by so many MiB. Of a storage
+// that nobody tells of it is PVE that says it.
+func canGrow(r cluster.Resources, node, storage string, was, by int64) error {
+	for _, s := range r.Storages {
+		if s.Node != node || s.Name != storage || s.Total == 0 {
+			continue
+		}
+		switch total, free := s.Total>>20, s.Avail>>20; {
+		case was+by > total:
+			return &Error{Kind: Full, Say: fmt.Sprintf("storage %s on %s has %s in all, which is too little for a disk of %s", storage, node, size(total), size(was+by)), Try: "less --disk"}
+		case need(s, math.MaxInt64) == math.MaxInt64 && by > free:
+			return &Error{Kind: Full, Say: fmt.Sprintf("storage %s on %s has %s free, which is too little for %s more", storage, node, size(free), size(by)), Try: "less --disk, or make room"}
+		}
+	}
+	return nil
 }
 
 // coresFor is the option cores with which the VM has the CPUs that were ordered.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -35,7 +36,50 @@ func (k *kit) prepareClone(ctx context.Context, s Clone) (Spec, error) {
 	if err := k.free(ctx, ref, c); err != nil {
 		return nil, err
 	}
-	return s, s.Validate()
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	return s, k.roomForCopy(ctx, s, c)
+}
+
+// roomForCopy says why a VM can't be copied: its name, its disks or its address.
+func (k *kit) roomForCopy(ctx context.Context, s Clone, c cluster.VMConfig) error {
+	around := &site{}
+	var err error
+	if around.Resources, err = k.view.resources(ctx); err != nil {
+		return err
+	}
+	if around.vms, err = k.vms(ctx); err != nil {
+		return err
+	}
+	if around.flight, err = k.inFlight(ctx, 0); err != nil {
+		return err
+	}
+	if err := nameTaken(around.names(), s.Name); err != nil {
+		return err
+	}
+	need := disksOf(c)
+	for _, storage := range slices.Sorted(maps.Keys(need)) {
+		if err := usableStorage(around.Resources, s.VM.Node, storage, need[storage], around.soonOn(s.VM.Node, storage)); err != nil {
+			return err
+		}
+	}
+	net := k.settings.networkOf(s.VM.VMID)
+	return k.addressesLeft(ctx, around.flight, Install{Network: net.Name}, net)
+}
+
+// disksOf is how many MiB the attached disks of a VM have on each storage.
+func disksOf(c cluster.VMConfig) map[string]int64 {
+	need := map[string]int64{}
+	for name, value := range c.Options {
+		if !diskOption.MatchString(name) || detached.MatchString(name) || strings.Contains(value, "media=cdrom") || strings.Contains(value, "cloudinit") {
+			continue
+		}
+		if storage, _, ok := strings.Cut(value, ":"); ok && storage != "" {
+			need[storage] += c.DiskSize(name) >> 20
+		}
+	}
+	return need
 }
 
 func (k *kit) checkSource(ctx context.Context, w *Work) error {

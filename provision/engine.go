@@ -104,6 +104,9 @@ func (k *kit) submit(ctx context.Context, o Order, planOf func(Spec) (plan, erro
 	if err := o.Spec.Validate(); err != nil {
 		return Job{}, err
 	}
+	if s, ok := o.Spec.(Install); ok && s.Several != nil {
+		return Job{}, Errorf(Invalid, "an order is for one VM: several are several orders")
+	}
 	plan, err := planOf(o.Spec)
 	if err != nil {
 		return Job{}, err

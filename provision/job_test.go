@@ -20,7 +20,7 @@ func everySpec() []Spec {
 		Install{
 			OS: "ubuntu", Version: "24.04", Name: "web-1", Cores: 4, MemoryMB: 4096, DiskMB: 32768,
 			Node: "pve2", Storage: "local-lvm", Network: "dmz", User: "alice", Key: "ssh-ed25519 AAAA a@b", VMID: 120, TTL: time.Hour,
-			NumberName: true, PasswordHash: "$6$s$h",
+			NumberName: true, PasswordHash: "$6$s$h", Several: &Several{Count: 2, Names: []string{"web-1", "web-3"}},
 		},
 		Power{Do: "start", VM: web1}, Power{Do: "stop", VM: web1}, Power{Do: "shutdown", VM: web1}, Power{Do: "reboot", VM: web1},
 		Set{VM: web1, Cores: 4, MemoryMB: 4096, GrowMB: 1024},

@@ -109,53 +109,6 @@ func (k *kit) prepare(ctx context.Context, spec Spec) (Spec, error) {
 	return nil, Errorf(Internal, "nobody can order %q", spec.Kind())
 }
 
-func (k *kit) prepareInstall(ctx context.Context, s Install) (Spec, error) {
-	img, err := k.images.Find(s.OS, s.Version)
-	if err != nil {
-		return nil, &Error{Kind: NotFound, Say: err.Error(), Try: "vm images", Err: err}
-	}
-	s.OS, s.Version = img.OS, img.Version
-	s.Cores = cmp.Or(s.Cores, defaultCores)
-	s.MemoryMB = cmp.Or(s.MemoryMB, defaultMemoryMB)
-	s.DiskMB = cmp.Or(s.DiskMB, DiskBound.Min)
-	s.User = cmp.Or(s.User, img.User)
-	s.Storage = cmp.Or(s.Storage, k.settings.Storage)
-	if err := s.Validate(); err != nil {
-		return nil, err
-	}
-	if err := k.settings.allow(s); err != nil {
-		return nil, err
-	}
-	net, err := k.settings.network(s.Network)
-	if err != nil {
-		return nil, err
-	}
-	if err := net.suits(img); err != nil {
-		return nil, err
-	}
-	around, err := k.lookAround(ctx, 0, net.Bridge)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := around.choose(s, img); err != nil {
-		return nil, err
-	}
-	if s.VMID != 0 {
-		if _, err := net.Pool.Slot(s.VMID); err != nil {
-			return nil, &Error{Kind: Invalid, Say: err.Error(), Try: "leave --id out, then I choose one", Err: err}
-		}
-		if g, err := k.cluster.Locate(ctx, s.VMID); err == nil {
-			return nil, &Error{
-				Kind: Conflict, Say: fmt.Sprintf("VMID %d is taken: %s %d lives on %s", s.VMID, guestWord(g), g.VMID, g.Node),
-				Try: "leave --id out, then I choose a free one",
-			}
-		} else if !errors.Is(err, cluster.ErrNoVM) {
-			return nil, unreachable("the cluster", err)
-		}
-	}
-	return s, nil
-}
-
 func guestWord(g cluster.Guest) string {
 	if g.Type == "lxc" {
 		return "container"

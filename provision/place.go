@@ -226,12 +226,19 @@ func (s *site) candidate(n cluster.Node, spec Install, img image.Image) (candida
 		c.busy = min(1, n.CPU+float64(cores)/float64(n.CPUs))
 	}
 	c.why = fmt.Sprintf("%s of memory free, CPUs %.0f%% busy", size(max(0, c.free)>>20), c.busy*100)
-	if left, want := n.MaxMem-n.Mem-soon, int64(spec.MemoryMB)<<20; left < want {
+	left, want := n.MaxMem-n.Mem-soon, int64(spec.MemoryMB)<<20
+	if spec.Node != "" && n.MaxMem > 0 && want > n.MaxMem {
+		return c, tooMuchMemory(n, want)
+	}
+	if left < want {
 		say := fmt.Sprintf("node %s has %s of memory left, too little for %s", n.Name, size(max(0, left)>>20), size(want>>20))
 		if spec.Node == "" {
 			return c, &Error{Kind: Full, Say: say, Try: "less --ram"}
 		}
 		c.warn = strings.TrimPrefix(c.warn+"; "+say, "; ") // it was ordered, and memory may be swapped or shared
+	} else if c.free < want {
+		c.warn = strings.TrimPrefix(fmt.Sprintf("%s; the guests of %s may take more memory than it has: %s of %s with this one",
+			c.warn, n.Name, size((n.MaxMem-c.free+want)>>20), size(n.MaxMem>>20)), "; ")
 	}
 	return c, nil
 }
@@ -303,6 +310,14 @@ func tooManyCPUs(r cluster.Resources, node string, cpus int) error {
 		}
 	}
 	return nil
+}
+
+// tooMuchMemory says that a node does not have so much memory at all.
+func tooMuchMemory(n cluster.Node, want int64) error {
+	return &Error{
+		Kind: Full, Say: fmt.Sprintf("node %s has %s of memory in all, too little for %s", n.Name, size(n.MaxMem>>20), size(want>>20)),
+		Try: "less --ram",
+	}
 }
 
 // choosePlace makes sure that the cluster can take a VM, and chooses its node

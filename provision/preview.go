@@ -6,9 +6,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"pvebot/cluster"
 )
 
 // Plan is what an order would do, for people to see before they approve it.
@@ -45,12 +48,63 @@ func (k *kit) preview(ctx context.Context, spec Spec) (Plan, error) {
 	case Rollback:
 		return k.previewRollback(ctx, s)
 	case VMSpec:
-		ref, _, err := k.same(ctx, s.Target())
-		p := Plan{Title: fmt.Sprintf("%s %s", spec.Kind(), ref), Lines: []string{"on " + ref.Node}}
-		p.Digest = digest(k.cluster.Name(), ref.VMID, ref.UUID, spec.Kind())
-		return p, err
+		return k.previewOther(ctx, s)
 	}
 	return Plan{}, Errorf(Internal, "%q can't be previewed", spec.Kind())
+}
+
+// previewOther is the plan of what needs no more words than its order: all that
+// speaks against the order speaks against the plan.
+func (k *kit) previewOther(ctx context.Context, s VMSpec) (Plan, error) {
+	ready, err := k.prepare(ctx, s)
+	if err != nil {
+		return Plan{}, err
+	}
+	ref := ready.(VMSpec).Target()
+	p := Plan{Title: fmt.Sprintf("%s %s", s.Kind(), ref), Lines: []string{"on " + ref.Node}}
+	p.Warnings, err = k.remarks(ctx, ready)
+	p.Digest = digest(k.cluster.Name(), ref.VMID, ref.UUID, s.Kind())
+	return p, err
+}
+
+// remarks are what people should know before they order a change or a copy.
+func (k *kit) remarks(ctx context.Context, spec Spec) (warnings []string, err error) {
+	switch spec.(type) {
+	case Set, Clone:
+	default:
+		return nil, nil
+	}
+	ref, c, err := k.same(ctx, spec.(VMSpec).Target())
+	if err != nil {
+		return nil, err
+	}
+	r, err := k.view.resources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	need := disksOf(c)
+	if s, ok := spec.(Set); ok {
+		storage, _, _ := strings.Cut(c.Options[bootDisk], ":")
+		need = map[string]int64{storage: s.GrowMB}
+		warnings = append(warnings, crowded(r, ref, s.MemoryMB-option(c, "memory", 512)))
+	} else if err := k.canRun(ctx, ref, c); err != nil {
+		say, _ := Explain(err)
+		warnings = append(warnings, say+"; the copy will not start there")
+	}
+	for _, storage := range slices.Sorted(maps.Keys(need)) {
+		warnings = append(warnings, k.promised(ctx, r, ref.Node, storage, need[storage]))
+	}
+	return slices.DeleteFunc(warnings, func(w string) bool { return w == "" }), nil
+}
+
+// crowded warns of a node that has too little memory left for what a VM gets.
+func crowded(r cluster.Resources, ref VMRef, more int) string {
+	for _, n := range r.Nodes {
+		if left := (n.MaxMem - n.Mem) >> 20; n.Name == ref.Node && n.MaxMem > 0 && int64(more) > left {
+			return fmt.Sprintf("%s has %s of memory free, and %s gets %s more", n.Name, size(max(0, left)), ref, size(int64(more)))
+		}
+	}
+	return ""
 }
 
 // digest is a short hash of what a plan consists of.
@@ -84,37 +138,41 @@ func (k *kit) previewDestroy(ctx context.Context, s Destroy) (Plan, error) {
 }
 
 func (k *kit) previewInstall(ctx context.Context, s Install) (Plan, error) {
-	prepared, err := k.prepareInstall(ctx, s)
+	n, err := k.planInstall(ctx, s)
 	if err != nil {
 		return Plan{}, err
 	}
-	s = prepared.(Install)
-	img, err := k.images.Find(s.OS, s.Version)
-	if err != nil {
-		return Plan{}, err
-	}
-	net, err := k.settings.network(s.Network)
-	if err != nil {
-		return Plan{}, err
-	}
-	around, err := k.lookAround(ctx, 0, net.Bridge)
-	if err != nil {
-		return Plan{}, err
-	}
-	at, err := around.choose(s, img)
-	if err != nil {
-		return Plan{}, err
-	}
+	s = n.spec
 	p := Plan{Title: fmt.Sprintf("install %s %s", s.OS, s.Version)}
-	p.Lines = []string{
-		fmt.Sprintf("on %s: %s", at.node, at.why),
-		"storage " + s.Storage,
-		fmt.Sprintf("%d CPUs of type %s, %s of memory, disk of %s, user %s", s.Cores, at.cpu, size(int64(s.MemoryMB)), size(s.DiskMB), s.User),
+	if s.Many() > 1 {
+		p.Title = fmt.Sprintf("install %d times %s %s", s.Many(), s.OS, s.Version)
+		p.Verdict = fmt.Sprintf("%s of memory and %s of disk for all", size(int64(s.Many()*s.MemoryMB)), size(int64(s.Many())*s.DiskMB))
+		if s.Several.Names != nil {
+			p.Verdict = strings.Join(s.Several.Names, ", ") + ": " + p.Verdict
+		}
 	}
-	if at.warn != "" {
-		p.Warnings = append(p.Warnings, at.warn)
+	nodes := map[string]int{}
+	cpus := map[string]bool{}
+	for _, at := range n.places {
+		if nodes[at.node]++; nodes[at.node] == 1 {
+			p.Lines = append(p.Lines, fmt.Sprintf("on %s: %s", at.node, at.why))
+		}
+		cpus[at.cpu] = true
+		if at.warn != "" && !slices.Contains(p.Warnings, at.warn) {
+			p.Warnings = append(p.Warnings, at.warn)
+		}
 	}
-	p.Warnings = append(p.Warnings, k.aboutImage(img)...)
+	p.Lines = append(p.Lines, "storage "+s.Storage, fmt.Sprintf("%d CPUs of type %s, %s of memory, disk of %s, user %s",
+		s.Cores, strings.Join(slices.Sorted(maps.Keys(cpus)), " or "), size(int64(s.MemoryMB)), size(s.DiskMB), s.User))
+	for i, node := range slices.Sorted(maps.Keys(nodes)) {
+		if s.Many() > 1 {
+			p.Lines = slices.Insert(p.Lines, i, fmt.Sprintf("%s on %s", count(nodes[node], "VM"), node))
+		}
+		if warn := k.promised(ctx, n.around.Resources, node, s.Storage, int64(nodes[node])*s.DiskMB); warn != "" {
+			p.Warnings = append(p.Warnings, warn)
+		}
+	}
+	p.Warnings = append(p.Warnings, k.aboutImage(n.img)...)
 	p.Digest = digest(k.cluster.Name(), "install", s.OS, s.Version, s.Cores, s.MemoryMB, s.DiskMB, s.Node, s.Storage)
 	p.Estimate = k.usual(ctx, "install")
 	return p, nil

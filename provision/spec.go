@@ -45,6 +45,8 @@ type Install struct {
 	PasswordHash Secret `json:"password_hash,omitempty"`
 	// TTL is how long the VM lives; 0: until somebody destroys it.
 	TTL time.Duration `json:"ttl,omitempty"`
+	// Several is for plans, and in no order.
+	Several *Several `json:"several,omitempty"`
 }
 
 // Secret is text that is stored but never shown: fmt and slog write [hidden].

@@ -2,7 +2,9 @@ package provision
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -30,6 +32,11 @@ func usableStorage(r cluster.Resources, node, name string, mb, soon int64) error
 			return &Error{Kind: Invalid, Say: fmt.Sprintf("storage %s is not for VM disks", name), Try: useStorage(r, node)}
 		case !s.Active:
 			return &Error{Kind: Unavailable, Say: fmt.Sprintf("storage %s is not available on %s", name, node), Try: useStorage(r, node)}
+		case s.Total > 0 && mb > s.Total>>20:
+			return &Error{
+				Kind: Full, Say: fmt.Sprintf("storage %s on %s has %s in all, which is too little for a disk of %s", name, node, size(s.Total>>20), size(mb)),
+				Try: "a smaller --disk",
+			}
 		case s.Total > 0 && free < need(s, mb):
 			return &Error{
 				Kind: Full, Say: fmt.Sprintf("storage %s on %s has %s free, which is too little for a disk of %s", name, node, size(free), size(mb)),
@@ -80,4 +87,28 @@ func (s *site) soonOn(node, storage string) (mb int64) {
 		}
 	}
 	return mb
+}
+
+// promised warns of a thin storage whose disks may together take more than it
+// has, with mb MiB more of them on a node.
+func (k *kit) promised(ctx context.Context, r cluster.Resources, node, storage string, mb int64) string {
+	i := slices.IndexFunc(r.Storages, func(s cluster.Storage) bool { return s.Node == node && s.Name == storage })
+	if i < 0 || r.Storages[i].Total == 0 || need(r.Storages[i], math.MaxInt64) == math.MaxInt64 || mb == 0 {
+		return ""
+	}
+	volumes, err := k.cluster.Volumes(ctx, node, storage)
+	if err != nil {
+		say, _ := Explain(unreachable("storage "+storage, err))
+		return fmt.Sprintf("how much of storage %s on %s is promised already is not known: %s", storage, node, say)
+	}
+	sum := mb
+	for _, v := range volumes {
+		if v.Content == "images" || v.Content == "rootdir" {
+			sum += v.Size >> 20
+		}
+	}
+	if total := r.Storages[i].Total >> 20; sum > total {
+		return fmt.Sprintf("storage %s on %s has %s, and its disks may take %s with this: it fills up when they are used", storage, node, size(total), size(sum))
+	}
+	return ""
 }
