@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,25 +33,69 @@ type demoOptions struct {
 func (p *program) demoCommand() *cobra.Command {
 	var o demoOptions
 	cmd := &cobra.Command{
-		Use:   "demo [LINE]",
+		Use:   "demo [flags] [LINE]",
 		Short: "Try it on a simulated cluster; nothing to install, nothing is changed",
-		Long: "Without LINE: a chat page on http://127.0.0.1:8080, with a simulated Proxmox VE\n" +
-			"cluster of three nodes behind it. With LINE: that one line, in the terminal; the\n" +
-			"exit status is 0 when it succeeded.",
-		Example: "  bot demo\n  bot demo \"/vm install ubuntu\"\n  bot demo \"/vm install debian --cpu 4 --ram 8G --count 3\"",
-		Args:    cobra.MaximumNArgs(1),
+		Long: "Without LINE: a chat page on http://127.0.0.1:8080, or on PORT, with a simulated\n" +
+			"Proxmox VE cluster of three nodes behind it. With LINE: that one line, in the\n" +
+			"terminal; the exit status is 0 when it succeeded. What stands after LINE's first\n" +
+			"word belongs to it.",
+		Example: "  bot demo\n  bot demo /vm install ubuntu\n  bot demo --fast /vm install debian --cpu 4 --ram 8G --count 3",
+		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.demo(cmd.Context(), o, args)
+			line, err := demoLineOf(cmd, args)
+			if err != nil {
+				return err
+			}
+			return p.demo(cmd.Context(), o, line)
 		},
 	}
-	cmd.Flags().StringVar(&o.listen, "listen", web.DefaultAddr, "where the page is, `host:port`")
+	cmd.Flags().SetInterspersed(false) // the line has flags of its own
+	cmd.Flags().StringVar(&o.listen, "listen", "", "where the page is, `host:port`; default "+web.DefaultAddr+", with the port of PORT")
 	cmd.Flags().StringVar(&o.data, "data", "", "keep jobs in this `directory`; default: a temporary one")
 	cmd.Flags().BoolVar(&o.fast, "fast", false, "let nothing take time on the simulated cluster")
 	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "write the log to standard error")
 	return cmd
 }
 
-func (p *program) demo(ctx context.Context, o demoOptions, args []string) (err error) {
+// demoLineOf is the line to run: its words, or all of it as one word, after which
+// there may be flags of the command.
+func demoLineOf(cmd *cobra.Command, args []string) (string, error) {
+	if len(args) < 2 || !strings.Contains(args[0], " ") {
+		words := make([]string, len(args))
+		for i, w := range args {
+			if words[i] = w; i > 0 && strings.ContainsAny(w, " \t") {
+				words[i] = `"` + w + `"`
+			}
+		}
+		return strings.Join(words, " "), nil
+	}
+	if err := cmd.ParseFlags(args[1:]); err != nil {
+		return "", err
+	}
+	if more := cmd.Flags().Args(); len(more) > 0 {
+		return "", fmt.Errorf("one line at a time: there is %q after %q", more[0], args[0])
+	}
+	return args[0], nil
+}
+
+// demoAddr is where the page is: on PORT of this machine.
+func (p *program) demoAddr() (string, error) {
+	port := lookup(p.env, "PORT")
+	if port == "" {
+		return web.DefaultAddr, nil
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return "", fmt.Errorf("PORT is %q: a port is a number up to 65535", port)
+	}
+	return net.JoinHostPort("127.0.0.1", port), nil
+}
+
+func (p *program) demo(ctx context.Context, o demoOptions, line string) (err error) {
+	if o.listen == "" {
+		if o.listen, err = p.demoAddr(); err != nil {
+			return err
+		}
+	}
 	log := slog.New(slog.DiscardHandler)
 	if o.verbose {
 		log = slog.New(slog.NewTextHandler(p.err, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -75,8 +121,12 @@ func (p *program) demo(ctx context.Context, o demoOptions, args []string) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
-	if len(args) == 1 {
-		return p.demoLine(ctx, h, args[0])
+	if line != "" {
+		return p.demoLine(ctx, h, line)
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
+	if err != nil {
+		return fmt.Errorf("the page can't be on %s: %w; choose another place with --listen or PORT", o.listen, err)
 	}
 	gate, err := access.New(access.Config{})
 	if err != nil {
@@ -87,7 +137,7 @@ func (p *program) demo(ctx context.Context, o demoOptions, args []string) (err e
 		return err
 	}
 	page := web.New(web.Config{
-		Store: h.store, Inventory: h.engine, Fleet: h.engine, Clock: h.clock, Log: log, Addr: o.listen, Version: versionName(),
+		Store: h.store, Inventory: h.engine, Fleet: h.engine, Clock: h.clock, Log: log, Listener: l, Version: versionName(),
 		Actor:  provision.Actor{Platform: web.Platform, ID: "demo", Name: "demo"},
 		Checks: h.checks(), Metrics: h.metrics, API: api, Gate: gate, MaySee: h.maySee,
 	})

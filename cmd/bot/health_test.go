@@ -21,7 +21,7 @@ func TestHealth(t *testing.T) {
 	over := make(chan error, 1)
 	go func() {
 		p := program{out: io.Discard, err: os.Stderr}
-		over <- p.demo(ctx, demoOptions{listen: addr, fast: true}, nil)
+		over <- p.demo(ctx, demoOptions{listen: addr, fast: true}, "")
 	}()
 	t.Cleanup(func() {
 		stop()

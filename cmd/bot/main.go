@@ -114,9 +114,11 @@ func (p *program) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "bot",
 		Short:         "pvebot, a chat-ops bot for Proxmox VE",
+		Version:       versionName(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetVersionTemplate("pvebot {{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		p.demoCommand(), p.serveCommand(), p.simCommand(), p.nodesCommand(), p.imagesCommand(), p.gateCommand(), p.doctorCommand(),

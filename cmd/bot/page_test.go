@@ -28,7 +28,7 @@ func TestDemoPage(t *testing.T) {
 	over := make(chan error, 1)
 	go func() {
 		p := program{out: io.Discard, err: os.Stderr}
-		over <- p.demo(ctx, demoOptions{listen: addr, fast: picture == ""}, nil)
+		over <- p.demo(ctx, demoOptions{listen: addr, fast: picture == ""}, "")
 	}()
 	t.Cleanup(func() {
 		stop()
