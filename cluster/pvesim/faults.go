@@ -179,6 +179,17 @@ func (s *Sim) Hold(cmdPrefix string) (release func()) {
 // Cut drops the node's connections. What runs there goes on.
 func (s *Sim) Cut(node string) { s.mustNode(node).cut() }
 
+// CutGuests drops the connections to all guests, wherever they come from.
+func (s *Sim) CutGuests() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.vms {
+		if g, ok := v.guest.(interface{ Cut() }); ok {
+			g.Cut()
+		}
+	}
+}
+
 // Down switches a node off: connections drop, processes die, VMs stop.
 func (s *Sim) Down(node string) {
 	n := s.mustNode(node)

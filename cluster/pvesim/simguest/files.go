@@ -52,7 +52,7 @@ func ls(p *proc) int {
 
 func mkdir(p *proc) int {
 	set, names, ok := p.options("pm:", "parents", "mode:")
-	mode, err := octal(set, 0o755)
+	mode, err := octal(set, masked(p.env, 0o777))
 	if !ok || err != nil {
 		return 1
 	}
@@ -68,7 +68,7 @@ func (p *proc) mkdirs(name string, mode fs.FileMode, parents bool) error {
 		if i, err := p.guest.disk.stat(name, true); err == nil && i.IsDir() {
 			return nil
 		}
-		if err := p.mkdirs(path.Dir(name), 0o755, true); err != nil {
+		if err := p.mkdirs(path.Dir(name), masked(p.env, 0o777), true); err != nil {
 			return err
 		}
 	}
@@ -190,7 +190,7 @@ func touch(p *proc) int {
 	}
 	status := 0
 	for _, name := range names {
-		_, err := p.guest.disk.open(p.abs(name), syscall.O_WRONLY|syscall.O_CREAT, 0o666, p.user.uid)
+		_, err := p.guest.disk.open(p.abs(name), syscall.O_WRONLY|syscall.O_CREAT, masked(p.env, 0o666), p.user.uid)
 		if err == nil {
 			err = p.guest.disk.change(p.abs(name), p.user.uid, func(n *inode) { n.mtime = p.guest.cfg.Clock.Now() })
 		}

@@ -196,15 +196,33 @@ func (d *disk) remove(name string, all bool, uid int) error {
 	return nil
 }
 
-// rename moves a file or a tree; what was at the new name is gone.
+// holds reports whether a directory has entries.
+func (d *disk) holds(dir string) bool {
+	for p := range d.nodes {
+		if strings.HasPrefix(p, dir+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// rename moves a file or a tree; a file or an empty directory that was at the
+// new name is gone.
 func (d *disk) rename(from, to string, uid int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	src, _, err := d.find("rename", from, false)
+	src, moves, err := d.find("rename", from, false)
 	if err != nil {
 		return err
 	}
-	dst, _, _ := d.find("rename", to, false)
+	dst, there, _ := d.find("rename", to, false)
+	switch {
+	case there == nil || src == dst:
+	case there.mode.IsDir() && !moves.mode.IsDir():
+		return &fs.PathError{Op: "rename", Path: to, Err: syscall.EISDIR}
+	case there.mode.IsDir() && d.holds(dst):
+		return &fs.PathError{Op: "rename", Path: to, Err: syscall.ENOTEMPTY}
+	}
 	for _, at := range []string{src, dst} {
 		if err := d.parent("rename", at, uid); err != nil {
 			return err

@@ -67,6 +67,9 @@ type Guest struct {
 	swaps   map[string]int64
 	sysctls map[string]string
 
+	processes map[int]*process
+	lastPid   int
+
 	apting sync.Mutex // dpkg's lock
 }
 
@@ -93,7 +96,7 @@ func New(cfg Config) *Guest {
 	if err != nil {
 		panic(err) // an ed25519 key always makes a signer
 	}
-	g := &Guest{cfg: cfg, key: key, disk: newDisk(cfg.Clock.Now), conns: map[net.Conn]bool{}}
+	g := &Guest{cfg: cfg, key: key, disk: newDisk(cfg.Clock.Now), conns: map[net.Conn]bool{}, processes: map[int]*process{}}
 	if cfg.Disk == nil {
 		g.install()
 	} else {
@@ -136,6 +139,15 @@ func (g *Guest) stop() {
 	}
 	g.off()
 	g.power, g.off = nil, nil
+	for c := range g.conns {
+		c.Close()
+	}
+}
+
+// Cut drops the connections. What they started dies with them.
+func (g *Guest) Cut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for c := range g.conns {
 		c.Close()
 	}

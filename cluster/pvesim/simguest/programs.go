@@ -28,8 +28,8 @@ func init() { // not a literal: sudo and env look programs up themselves
 		"date": date, "sleep": sleep, "uptime": uptime, "nproc": nproc,
 		"systemctl": systemctl, "sysctl": sysctl, "timedatectl": timedatectl, "localectl": localectl,
 		"locale-gen": localeGen, "update-locale": updateLocale, "locale": locale, "chpasswd": chpasswd,
-		"cloud-init": cloudInit,
-		"reboot":     reboot, "poweroff": reboot, "halt": reboot, "shutdown": reboot,
+		"cloud-init": cloudInit, "setsid": setsid, "systemd-run": systemdRun, "kill": kill,
+		"reboot": reboot, "poweroff": reboot, "halt": reboot, "shutdown": reboot,
 	}
 }
 
@@ -144,6 +144,9 @@ func bash(p *proc) int {
 		if len(args) == 0 {
 			return p.fail(2, "-c: option requires an argument")
 		}
+		if len(args) > 1 {
+			p.zero = args[1]
+		}
 		return p.shell(lang, strings.NewReader(args[0]+"\n"), args[min(len(args), 2):], options...)
 	case stdin || len(args) == 0:
 		script := p.in
@@ -154,6 +157,7 @@ func bash(p *proc) int {
 		if err != nil {
 			return p.fail(127, "%s: %v", args[0], reason(err))
 		}
+		p.zero = args[0]
 		return p.shell(lang, script, args[1:], options...)
 	}
 }
@@ -214,7 +218,9 @@ func env(p *proc) int {
 		return child.run()
 	}
 	for _, v := range child.env {
-		p.printf("%s\n", v)
+		if !ours(v) {
+			p.printf("%s\n", v)
+		}
 	}
 	return 0
 }

@@ -108,6 +108,7 @@ func (g *Guest) login(ctx context.Context, argv []string, in io.Reader, out, err
 		guest: g, ctx: ctx, user: u, args: argv, dir: u.home,
 		env: u.environ(), in: in, out: out, err: err,
 	}
+	defer p.begin(0)()
 	return p.run()
 }
 
@@ -128,7 +129,9 @@ func (g *Guest) Run(ctx context.Context, line string) (output string, status int
 		guest: g, ctx: alive, user: u, args: []string{"bash", "-c", line}, dir: u.home,
 		env: u.environ(), in: strings.NewReader(""), out: &both, err: &both,
 	}
+	end := p.begin(0)
 	status = p.run()
+	end()
 	if up.Err() != nil {
 		return both.b.String(), status, errOff
 	}

@@ -1,6 +1,7 @@
 package simguest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,6 +53,8 @@ type proc struct {
 	in    io.Reader
 	out   io.Writer
 	err   io.Writer
+	self  *process
+	zero  string // $0 of the script that it runs
 }
 
 // run runs p.args and returns its exit status.
@@ -113,6 +117,7 @@ func (p *proc) abs(name string) string {
 
 // sleep takes d of the guest's time; false means the program was killed.
 func (p *proc) sleep(d time.Duration) bool {
+	p.self.going()
 	return p.guest.cfg.Clock.Sleep(p.ctx, d) == nil
 }
 
@@ -160,6 +165,7 @@ func run(p *proc, r *interp.Runner, lang syntax.LangVariant, script io.Reader) (
 		case err != nil:
 			status, stopped = p.fail(2, "%v", err), true
 		default:
+			own(stmt)
 			status = code(p, r.Run(p.ctx, stmt))
 			stopped = r.Exited() || p.ctx.Err() != nil
 		}
@@ -184,15 +190,16 @@ func code(p *proc, err error) int {
 
 // interpreter is a shell all of whose ways out lead into the guest.
 func (p *proc) interpreter(params []string) (*interp.Runner, error) {
+	vars := []string{"TMPDIR=/dev/null/none", pidVariable + "=" + strconv.Itoa(p.self.pid), ppidVariable + "=" + strconv.Itoa(p.self.parent), nameVariable + "=" + cmp.Or(p.zero, p.args[0])}
 	return interp.New(
-		interp.Env(environ{expand.ListEnviron(append(slices.Clip(p.env), "TMPDIR=/dev/null/none")...), p.user}),
+		interp.Env(environ{expand.ListEnviron(append(slices.Clip(p.env), vars...)...), p.user}),
 		interp.Dir("/"),
 		interp.StdIO(p.in, p.out, p.err),
 		interp.Params(params...),
 		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc { return p.exec }),
 		interp.CallHandler(p.call),
 		interp.OpenHandler(func(ctx context.Context, name string, flag int, perm fs.FileMode) (io.ReadWriteCloser, error) {
-			h, err := p.guest.disk.open(p.at(ctx, name), flag, perm, p.user.uid)
+			h, err := p.guest.disk.open(p.at(ctx, name), flag, masked(mask(ctx), perm), p.user.uid)
 			if err != nil {
 				return nil, err
 			}
@@ -223,12 +230,15 @@ func (p *proc) exec(ctx context.Context, args []string) error {
 	shell := interp.HandlerCtx(ctx)
 	child := &proc{
 		guest: p.guest, ctx: ctx, user: p.user, args: args, dir: shell.Dir, env: exported(shell.Env),
-		in: shell.Stdin, out: shell.Stdout, err: shell.Stderr,
+		in: shell.Stdin, out: shell.Stdout, err: shell.Stderr, self: p.self,
 	}
 	if child.in == nil {
 		child.in = strings.NewReader("")
 	}
+	defer child.begin(p.self.group)()
+	child.self.going = p.self.going
 	status := child.run()
+	p.runs()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -244,6 +254,9 @@ func (p *proc) call(ctx context.Context, args []string) ([]string, error) {
 	words := args
 	for len(words) > 1 && (words[0] == "builtin" || words[0] == "command" && !strings.HasPrefix(words[1], "-")) {
 		words = words[1:]
+	}
+	if instead, ok := p.signals(ctx, words); ok {
+		return instead, nil
 	}
 	switch {
 	case (words[0] == "source" || words[0] == ".") && len(words) > 1:

@@ -84,7 +84,10 @@ func tail(p *proc) int {
 }
 
 func ends(p *proc, cut func([]string, int) []string) int {
-	set, names, ok := p.options("n:")
+	set, names, ok := p.options("n:c:")
+	if has(set, "c") {
+		return countBytes(p, set["c"], names)
+	}
 	n, err := 10, error(nil)
 	if has(set, "n") {
 		n, err = strconv.Atoi(set["n"])
@@ -98,6 +101,28 @@ func ends(p *proc, cut func([]string, int) []string) int {
 			p.printf("%s\n", line)
 		}
 		return err
+	})
+}
+
+// countBytes is head -c N and tail -c +N.
+func countBytes(p *proc, count string, names []string) int {
+	from, fromStart := strings.CutPrefix(count, "+")
+	n, err := strconv.Atoi(from)
+	if err != nil || n < 0 || fromStart != (p.args[0] == "tail") {
+		return p.complain("invalid number of bytes: '%s'", count)
+	}
+	return p.each(names, func(_ string, r io.Reader) error {
+		if fromStart {
+			if _, err := io.CopyN(io.Discard, r, int64(max(n, 1)-1)); err != nil && err != io.EOF {
+				return err
+			}
+			_, err := io.Copy(p.out, r)
+			return err
+		}
+		if _, err := io.CopyN(p.out, r, int64(n)); err != nil && err != io.EOF {
+			return err
+		}
+		return nil
 	})
 }
 
