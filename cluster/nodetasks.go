@@ -21,6 +21,7 @@ const (
 	mostPause  = 5                // between two looks at a task, in tenths of a second
 	pollLimit  = 256 << 10        // bytes of output in one poll
 	maxPolls   = 4                // at once on a node; other commands need its sessions, too
+	beginTries = 4                // of a task whose start was not answered
 	firstPause = 250 * time.Millisecond
 	lastPause  = 10 * time.Second
 	tailBytes  = 4 << 10 // of output that tell why a task failed
@@ -74,7 +75,7 @@ func (ts *nodeTasks) Start(ctx context.Context, node, key string, c Cmd) (Task, 
 	if err := admit(ctx, c); err != nil {
 		return Task{}, err
 	}
-	res, err := ts.run(ctx, node, cmdTaskStart(ts.cfg.RunDir, key, nonce(), ts.cfg.BootIDFile, ts.systemd, c))
+	res, err := ts.begin(ctx, node, key, c)
 	var refused *ExitError
 	if errors.As(err, &refused) {
 		err = notStarted(err)
@@ -90,6 +91,27 @@ func (ts *nodeTasks) Start(ctx context.Context, node, key string, c Cmd) (Task, 
 		return Task{}, fmt.Errorf("task %s on %s: %w: no boot id came back", key, node, ErrLost)
 	}
 	return Task{Node: node, Key: key, Boot: boot}, nil
+}
+
+// begin asks the node to start a task, and asks again when the answer got lost: it
+// starts one key once, however often it is asked to.
+func (ts *nodeTasks) begin(ctx context.Context, node, key string, c Cmd) (res Result, err error) {
+	var lost error
+	for try := 1; ; try++ {
+		res, err = ts.run(ctx, node, cmdTaskStart(ts.cfg.RunDir, key, nonce(), ts.cfg.BootIDFile, ts.systemd, c))
+		switch {
+		case errors.Is(err, ErrNotStarted) && lost != nil:
+			err = lost // an earlier try may have started it
+		case errors.Is(err, ErrLost):
+			lost = err
+		default:
+			return res, err
+		}
+		if try == beginTries || ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) ||
+			ts.cfg.Clock.Sleep(ctx, time.Duration(try)*firstPause) != nil {
+			return res, err
+		}
+	}
 }
 
 func (ts *nodeTasks) Find(ctx context.Context, node, key string) (Task, error) {

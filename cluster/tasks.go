@@ -17,8 +17,8 @@ type Tasks interface {
 	// one key exactly one starts the command, and all get the same Task. Key
 	// matches ^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$. c.Stdin travels by a file of mode
 	// 0600 that is removed when the command has ended. ErrNotStarted means
-	// that no task of this key was left behind by this call; after ErrLost
-	// call Find.
+	// that no task of this key was left behind by this call. An answer that
+	// gets lost is asked for a few times; after ErrLost call Find.
 	Start(ctx context.Context, node, key string, c Cmd) (Task, error)
 	// Find returns the task that was started under key, ErrNoTask when there
 	// is none on the node.
