@@ -83,9 +83,6 @@ func (k *kit) act(ctx context.Context, w *Work, key, doing string, start func(ct
 	}
 	return k.change(ctx, w, doing, func(ctx context.Context, node string, vmid int) error {
 		task, err := start(ctx, node, key, vmid)
-		if errors.Is(err, cluster.ErrLost) {
-			task, err = k.cluster.Tasks().Find(ctx, node, key)
-		}
 		if err != nil {
 			return err
 		}

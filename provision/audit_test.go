@@ -59,7 +59,8 @@ func TestAuditIsComplete(t *testing.T) {
 		{"ended", "", "failed: ", failed},
 		{"ended", "", "succeeded", done},
 		{"ran", job.Facts.Node + ": end of task create-" + job.Facts.UUID + "-1", "ok", done},
-		{"ran", "guest " + job.Facts.IP.String() + ":22: sudo -n -- /bin/bash -s", "ok", done},
+		{"ran", "guest " + job.Facts.IP.String() + ":22: sudo -n -- /bin/bash -s", "began as task init-" + job.Facts.UUID, done},
+		{"ran", "guest " + job.Facts.IP.String() + ":22: end of task init-" + job.Facts.UUID, "ok", done},
 	} {
 		if !has(want.what, want.text, want.result, want.job) {
 			t.Errorf("there is no row %+v in\n%s", want, strings.Join(lines, "\n"))

@@ -84,16 +84,18 @@ func (k *kit) stopVM(ctx context.Context, w *Work) error {
 
 // guest opens the way into the job's VM.
 func (k *kit) guest(ctx context.Context, w *Work) (*guest.Guest, error) {
-	node, _, err := k.ownVM(ctx, w)
+	where := func(ctx context.Context) (string, error) {
+		node, _, err := k.ownVM(ctx, w)
+		return node, err
+	}
+	node, err := where(ctx)
 	if err != nil {
 		return nil, err
 	}
 	f := w.Facts()
-	return guest.Open(guest.Access{
-		Dial: func(ctx context.Context, _, addr string) (net.Conn, error) { return k.guests.Dial(ctx, node, addr) },
-		Addr: net.JoinHostPort(f.IP.String(), "22"), User: f.User,
-		Signers: k.guests.Signers, HostKey: f.HostKey, Clock: k.clock, Stall: k.settings.Stall,
-	}), nil
+	return k.enter(guest.Access{
+		Addr: net.JoinHostPort(f.IP.String(), "22"), User: f.User, HostKey: f.HostKey, Waited: w.waited(),
+	}, f.VMID, node, where), nil
 }
 
 // waitReady waits until the guest can be used, and pins its host key.
@@ -118,7 +120,7 @@ func (k *kit) await(ctx context.Context, w *Work, after string) (guest.State, er
 	}
 	defer g.Close()
 	began := k.clock.Now()
-	state, err := g.Ready(ctx, after, func(p guest.Progress) { w.Progress(ctx, -1, p.Text) })
+	state, err := g.Ready(ctx, after, func(p guest.Progress) { w.waits(ctx, p) })
 	if err != nil {
 		return state, k.notReady(ctx, w, w.Facts().VMID, err)
 	}
@@ -137,10 +139,10 @@ func (k *kit) notReady(ctx context.Context, w *Work, vmid int, err error) error 
 			w.Log(ctx, "cloud-init: "+line)
 		}
 	}
-	trouble := guestTrouble(vmid, err)
+	trouble := k.guestTrouble(w, vmid, err)
 	if stalled, ok := errors.AsType[*guest.StalledError](err); ok && stalled.Closed() && k.agentAnswers(ctx, vmid) {
 		return &Error{
-			Kind: Failed, Say: fmt.Sprintf("%v. Its agent answers, so it runs", err),
+			Kind: Failed, Say: fmt.Sprintf("VM %d runs, for its agent answers, but %s", vmid, stalled.Short()),
 			Try: "look at the guest's firewall, and at the way from its node to it", Err: err,
 		}
 	}
@@ -157,14 +159,22 @@ func (k *kit) agentAnswers(ctx context.Context, vmid int) bool {
 	return err == nil && answers
 }
 
-// guestTrouble explains an error of the guest package.
-func guestTrouble(vmid int, err error) error {
+// guestTrouble explains an error of the guest package: what happened, why, and
+// what to do. What happens to the VM then is the order's business, so that no
+// advice speaks of keeping it.
+func (k *kit) guestTrouble(w *Work, vmid int, err error) error {
 	if errors.Is(err, errCancelAsked) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	e := &Error{Kind: Failed, Say: err.Error(), Try: fmt.Sprintf("keep the VM and look at its console: qm terminal %d", vmid), Err: err}
+	if own, ok := errors.AsType[*Error](err); ok { // what Watch found
+		return k.interrupted(w, vmid, own)
+	}
+	e := &Error{Kind: Failed, Say: err.Error(), Try: k.lookAtConsole(w, vmid), Err: err}
 	if failure, ok := errors.AsType[*guest.CloudInitError](err); ok {
 		e.Say = failure.Short()
+	}
+	if stalled, ok := errors.AsType[*guest.StalledError](err); ok {
+		e.Say = fmt.Sprintf("VM %d does not get ready: %s", vmid, stalled.Short())
 	}
 	if _, ok := errors.AsType[*guest.HostKeyError](err); ok {
 		e.Try = fmt.Sprintf("compare it on the console, qm terminal %d: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub", vmid)
@@ -186,8 +196,44 @@ func guestTrouble(vmid int, err error) error {
 	return e
 }
 
-// initGuest runs the OS's init script in the guest. The script is idempotent,
-// so that it is simply run again after a crash.
+// undone reports whether a step that fails takes the VM away at once.
+func undone(w *Work) bool {
+	_, makes := w.Job().Order.Spec.(Install)
+	return makes && w.Job().Order.OnFailure != OnFailureAsk
+}
+
+// lookAtConsole is advice that holds whatever becomes of the VM.
+func (k *kit) lookAtConsole(w *Work, vmid int) string {
+	switch _, makes := w.Job().Order.Spec.(Install); {
+	case undone(w):
+		return fmt.Sprintf("order it again, and watch its console meanwhile: qm terminal VMID on %s", w.Facts().Node)
+	case makes:
+		return fmt.Sprintf("before it is rolled back, look at its console: qm terminal %d on %s", vmid, w.Facts().Node)
+	}
+	return fmt.Sprintf("look at its console: qm terminal %d", vmid)
+}
+
+// interrupted says what to do about a VM that somebody took away, or switched
+// off.
+func (k *kit) interrupted(w *Work, vmid int, e *Error) error {
+	said := *e
+	_, makes := w.Job().Order.Spec.(Install)
+	switch {
+	case undone(w) || makes && !errors.Is(e, errOff):
+		said.Try = "order it again"
+	case makes:
+		said.Try = fmt.Sprintf("qm start %d on %s, then Retry", vmid, w.Facts().Node)
+	case errors.Is(e, errOff):
+		said.Try = fmt.Sprintf("vm start %d", vmid)
+	}
+	return &said
+}
+
+// initKey names the run of the init script in the guest.
+func initKey(f Facts) string { return "init-" + f.UUID }
+
+// initGuest runs the OS's init script in the guest, where it goes on without the
+// bot; one that an earlier worker began is followed from where that was.
 func (k *kit) initGuest(ctx context.Context, w *Work) error {
 	img, err := k.imageOf(w)
 	if err != nil {
@@ -198,25 +244,72 @@ func (k *kit) initGuest(ctx context.Context, w *Work) error {
 		w.Result("%s has no init script: it is what cloud-init made of it", img.Title)
 		return nil
 	}
+	f := w.Facts()
+	if f.InitDone {
+		w.Result("it has ended well")
+		return nil
+	}
 	g, err := k.guest(ctx, w)
 	if err != nil {
 		return err
 	}
 	defer g.Close()
-	lines := 0
-	reboot, err := g.Init(ctx, script, k.settings.InitEnv, func(line string) {
-		lines++
-		w.Log(ctx, line)
-		w.Progress(ctx, -1, line)
-	})
+	told, err := w.told(ctx)
 	if err != nil {
-		return guestTrouble(w.Facts().VMID, err)
+		return err
+	}
+	lines := 0
+	reboot, err := g.Init(ctx, guest.Script{
+		Key: initKey(f), Text: script, Env: k.settings.InitEnv, Again: !w.resumed, Seen: told.Offset, Moved: told.At,
+		Line: func(line string, next int64) {
+			lines++
+			w.LogUpTo(ctx, next, line)
+			w.Progress(ctx, -1, line)
+		},
+	})
+	if errors.Is(context.Cause(ctx), errCancelAsked) {
+		k.endInit(ctx, w, g)
+	}
+	if err != nil {
+		return k.initTrouble(ctx, w, g, err)
 	}
 	w.Result("%d lines of output", lines)
-	if reboot {
-		return w.Learn(ctx, Facts{Reboot: true})
+	if err := w.Learn(ctx, Facts{Reboot: reboot, InitDone: true}); err != nil {
+		return err
+	}
+	if err := g.Forget(ctx, initKey(f)); err != nil { // a reboot removes it, too
+		w.Log(ctx, fmt.Sprintf("the output of the init script stays in the guest, in %s: %v", guest.RunDir, err))
 	}
 	return nil
+}
+
+// initTrouble explains why the init script did not come to a good end. A
+// connection that broke is not the script's end.
+func (k *kit) initTrouble(ctx context.Context, w *Work, g *guest.Guest, err error) error {
+	if errors.Is(err, cluster.ErrNotStarted) || errors.Is(err, cluster.ErrLost) {
+		return &Error{
+			Kind: Unavailable, Say: fmt.Sprintf("the connection to VM %d broke during its init script", w.Facts().VMID),
+			Try: k.lookAtConsole(w, w.Facts().VMID), Err: err,
+		}
+	}
+	if _, failed := errors.AsType[*guest.InitError](err); failed { // it has been read to its end
+		if err := g.Forget(ctx, initKey(w.Facts())); err != nil {
+			w.Log(ctx, fmt.Sprintf("the output of the init script stays in the guest, in %s: %v", guest.RunDir, err))
+		}
+	}
+	return k.guestTrouble(w, w.Facts().VMID, err)
+}
+
+// endTime is how long the end of a script is waited for that nobody wants any
+// more. What follows takes the guest away.
+const endTime = 10 * time.Second
+
+func (k *kit) endInit(ctx context.Context, w *Work, g *guest.Guest) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	if err := g.End(ctx, initKey(w.Facts())); err != nil {
+		w.Log(ctx, fmt.Sprintf("the init script may go on: %v", err))
+	}
 }
 
 // rebootGuest reboots where the init script asked for it; a changed boot id
@@ -231,10 +324,10 @@ func (k *kit) rebootGuest(ctx context.Context, w *Work) error {
 	if err != nil {
 		return err
 	}
-	err = g.Reboot(ctx)
+	err = g.Reboot(ctx, f.BootID)
 	g.Close()
 	if err != nil {
-		return guestTrouble(w.Facts().VMID, err)
+		return k.guestTrouble(w, w.Facts().VMID, err)
 	}
 	_, err = k.await(ctx, w, f.BootID)
 	return err

@@ -50,7 +50,7 @@ func TestAgentWhereSSHIsShut(t *testing.T) {
 
 	// A fresh guest has no agent yet: it is what its console shows.
 	job = s.await(s.mustOrder(ubuntu()), provision.StateSucceeded, provision.StateFailed, provision.StateParked)
-	if job.State != provision.StateFailed || !strings.Contains(job.Problem.Say, "waiting for TCP") || !strings.Contains(job.Problem.Try, "qm terminal") {
+	if job.State != provision.StateFailed || !strings.Contains(job.Problem.Say, "nothing answers at") || !strings.Contains(job.Problem.Try, "qm terminal") {
 		t.Errorf("the install %s: %+v", job.State, job.Problem)
 	}
 	s.clean(1)

@@ -101,6 +101,20 @@ func (p *Problem) err() error {
 	return e
 }
 
+// Waited is how far a step has seen the guest come that it waits for.
+type Waited struct {
+	Step  string    `json:"step"`
+	Stage string    `json:"stage"`
+	Since time.Time `json:"since"` // nothing has moved since then
+}
+
+// Told is how much of a command's output a step has told.
+type Told struct {
+	Step   string    `json:"step"`
+	Offset int64     `json:"offset"` // in bytes
+	At     time.Time `json:"at"`
+}
+
 // Facts are what a job chose or learnt about its VM. Setting facts overwrites
 // the fields that are not zero.
 type Facts struct {
@@ -119,12 +133,15 @@ type Facts struct {
 	Depot    string     `json:"depot,omitempty"`    // where the image goes: a storage, or a folder on the node
 	User     string     `json:"user,omitempty"`
 	BootID   string     `json:"boot_id,omitempty"`
-	HostKey  string     `json:"host_key,omitempty"` // the guest's, as an authorized_keys line
-	Reboot   bool       `json:"reboot,omitempty"`   // the init script asks for one
-	Task     string     `json:"task,omitempty"`     // key of the node task that runs now
-	Ran      bool       `json:"ran,omitempty"`      // before it was switched off
-	Bytes    int64      `json:"bytes,omitempty"`    // that a migration moves
-	Was      Size       `json:"was,omitzero"`       // before a change
-	Attempt  int        `json:"attempt,omitempty"`  // of create, after "already exists"
-	Fixed    bool       `json:"fixed,omitempty"`    // the guest has an address of its own making: no cloud-init drive tells it one
+	HostKey  string     `json:"host_key,omitempty"`  // the guest's, as an authorized_keys line
+	Reboot   bool       `json:"reboot,omitempty"`    // the init script asks for one
+	Task     string     `json:"task,omitempty"`      // key of the node task that runs now
+	Ran      bool       `json:"ran,omitempty"`       // before it was switched off
+	Bytes    int64      `json:"bytes,omitempty"`     // that a migration moves
+	Was      Size       `json:"was,omitzero"`        // before a change
+	Attempt  int        `json:"attempt,omitempty"`   // of create, after "already exists"
+	Fixed    bool       `json:"fixed,omitempty"`     // the guest has an address of its own making: no cloud-init drive tells it one
+	InitDone bool       `json:"init_done,omitempty"` // the init script has come to a good end
+	Waited   Waited     `json:"waited,omitzero"`     // of a step that waits for the guest
+	Told     Told       `json:"told,omitzero"`       // of a command that goes on without the bot
 }

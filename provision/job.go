@@ -299,6 +299,9 @@ func (f *Facts) merge(g Facts) {
 	overwrite(&f.Was, g.Was)
 	overwrite(&f.Attempt, g.Attempt)
 	overwrite(&f.Fixed, g.Fixed)
+	overwrite(&f.InitDone, g.InitDone)
+	overwrite(&f.Waited, g.Waited)
+	overwrite(&f.Told, g.Told)
 }
 
 func overwrite[T comparable](dst *T, v T) {

@@ -170,11 +170,11 @@ say hostname "$(hostname)"; say zone "$(readlink -f /etc/localtime)"; say locale
 say swap "$(tail -n +2 /proc/swaps)"; say jq "$(command -v jq)"; say cloud-init "$(cloud-init status)"
 say marker "$(cat /var/lib/pvebot/init.done)"; say swappiness "$(cat /proc/sys/vm/swappiness)"
 say root "$(getent shadow root)"; say user "$(getent shadow debian)"; say shell "$SUDO_USER"`
-	if _, err := g.Init(t.Context(), []byte(script), nil, func(line string) {
+	if _, err := g.Init(t.Context(), guest.Script{Key: "look", Text: []byte(script), Again: true, Line: func(line string, _ int64) {
 		if name, value, ok := strings.Cut(line, "="); ok {
 			found[name] = value
 		}
-	}); err != nil {
+	}}); err != nil {
 		t.Fatal(err)
 	}
 	return found

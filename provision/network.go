@@ -250,6 +250,9 @@ func (k *kit) learnAddress(ctx context.Context, w *Work) error {
 		if k.clock.Now().Sub(began) > addressPatience {
 			return &Error{Kind: Failed, Say: "the guest agent has not told an address", Try: fmt.Sprintf("is there a DHCP server? qm terminal %d shows the console", f.VMID), Err: err}
 		}
+		if err := k.offMeanwhile(ctx, node, f.VMID); err != nil {
+			return k.guestTrouble(w, f.VMID, err)
+		}
 		w.Progress(ctx, -1, "waiting for the guest agent to tell the address that DHCP gave")
 		if err := k.clock.Sleep(ctx, pause); err != nil {
 			return err

@@ -261,7 +261,7 @@ func (k *kit) way(ctx context.Context, w *Work) (*guest.Guest, error) {
 	if err != nil || !known || !r.reachable(c) {
 		return nil, err
 	}
-	return k.into(ref, r), nil
+	return k.intoAfter(ref, r, w.waited()), nil
 }
 
 // noteBoot remembers the boot that is about to end.
@@ -317,9 +317,9 @@ func (k *kit) waitSSH(ctx context.Context, w *Work) error {
 	vmid := w.Job().Order.Spec.(VMSpec).Target().VMID
 	// The boot that is ready is not learnt: who is resumed here would wait for
 	// yet another one.
-	state, err := g.Ready(ctx, w.Facts().BootID, func(p guest.Progress) { w.Progress(ctx, -1, p.Text) })
+	state, err := g.Ready(ctx, w.Facts().BootID, func(p guest.Progress) { w.waits(ctx, p) })
 	if stalled, ok := errors.AsType[*guest.StalledError](err); ok && stalled.Closed() && k.agentAnswers(ctx, vmid) {
-		w.Log(ctx, err.Error())
+		w.Log(ctx, stalled.Error())
 		w.Result("its SSH is shut, but the guest agent answers")
 		return nil
 	}
@@ -350,6 +350,9 @@ func (k *kit) waitAgent(ctx context.Context, w *Work) error {
 		if answers {
 			w.Result("the guest agent answers")
 			return nil
+		}
+		if err := k.offMeanwhile(ctx, ref.Node, ref.VMID); err != nil {
+			return k.guestTrouble(w, ref.VMID, err)
 		}
 		if err := k.clock.Sleep(ctx, 2*time.Second); err != nil {
 			return err

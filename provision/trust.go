@@ -146,9 +146,14 @@ func (r VMRecord) reachable(c cluster.VMConfig) bool {
 
 // into is the way into the guest of a VM that is reachable.
 func (k *kit) into(ref VMRef, r VMRecord) *guest.Guest {
-	return guest.Open(guest.Access{
-		Dial: func(ctx context.Context, _, addr string) (net.Conn, error) { return k.guests.Dial(ctx, ref.Node, addr) },
-		Addr: net.JoinHostPort(r.IP.String(), "22"), User: r.User,
-		Signers: k.guests.Signers, HostKey: r.HostKey, Clock: k.clock, Stall: k.settings.Stall,
-	})
+	return k.intoAfter(ref, r, guest.Waited{})
+}
+
+// intoAfter is into for who waits, after somebody who waited before.
+func (k *kit) intoAfter(ref VMRef, r VMRecord, waited guest.Waited) *guest.Guest {
+	return k.enter(guest.Access{Addr: net.JoinHostPort(r.IP.String(), "22"), User: r.User, HostKey: r.HostKey, Waited: waited},
+		ref.VMID, ref.Node, func(ctx context.Context) (string, error) {
+			there, _, err := k.same(ctx, ref)
+			return there.Node, err
+		})
 }

@@ -79,11 +79,31 @@ func (w *Work) Progress(ctx context.Context, fraction float64, text string) {
 // Log keeps lines of detail for the job's thread. They are stored in batches,
 // at the latest before the step ends.
 func (w *Work) Log(ctx context.Context, lines ...string) {
-	if w.h.note(w.step, lines) {
+	w.log(ctx, nil, lines...)
+}
+
+// LogUpTo is Log of a line of a command's output, which goes on at next: with the
+// line it is stored that it has been told.
+func (w *Work) LogUpTo(ctx context.Context, next int64, line string) { w.log(ctx, &next, line) }
+
+func (w *Work) log(ctx context.Context, next *int64, lines ...string) {
+	if w.h.note(w.step, next, lines) {
 		if err := w.h.append(ctx); err != nil {
 			w.h.log.Debug("log lines were not stored yet", "err", err)
 		}
 	}
+}
+
+// told is how much of its command's output the step has told, and when it last
+// did. Of a step that begins anew it is nothing.
+func (w *Work) told(ctx context.Context) (Told, error) {
+	switch t := w.Facts().Told; {
+	case t.Step != w.step:
+		return Told{}, nil
+	case w.resumed:
+		return t, nil
+	}
+	return Told{}, w.Learn(ctx, Facts{Told: Told{Step: w.step, At: w.h.clock.Now().UTC()}})
 }
 
 // Reserve takes the first free slot of a pool for the job.
@@ -151,6 +171,7 @@ type holder struct {
 	renewed   time.Time // when the last successful renewal was sent
 	lines     []string  // not stored yet
 	linesOf   string    // the step that they belong to
+	upTo      *int64    // how much of a command's output they are
 	flushed   time.Time
 	cancelBy  *Actor
 	lost      bool                    // the latest command's outcome is unknown, and it is no task that can be found again
@@ -211,7 +232,11 @@ func (h *holder) append(ctx context.Context, evs ...Event) error {
 	defer h.mu.Unlock()
 	if len(h.lines) > 0 {
 		text := strings.Join(h.lines, "\n")
-		evs = append([]Event{{Kind: StepLog, Step: h.linesOf, Text: text}}, evs...)
+		log := []Event{{Kind: StepLog, Step: h.linesOf, Text: text}}
+		if h.upTo != nil {
+			log = append(log, Event{Kind: FactsSet, Facts: &Facts{Told: Told{Step: h.linesOf, Offset: *h.upTo, At: h.clock.Now().UTC()}}})
+		}
+		evs = append(log, evs...)
 	}
 	if slices.ContainsFunc(evs, func(e Event) bool { return e.Kind == JobState }) {
 		h.changed()
@@ -220,7 +245,7 @@ func (h *holder) append(ctx context.Context, evs ...Event) error {
 	return h.insist(ctx, func(ctx context.Context) error {
 		signal, err := h.store.Append(ctx, h.lease, evs...)
 		if err == nil {
-			h.lines, h.flushed = nil, h.clock.Now()
+			h.lines, h.upTo, h.flushed = nil, nil, h.clock.Now()
 			h.hear(signal.Cancel)
 		}
 		return err
@@ -270,10 +295,13 @@ func (h *holder) cancelled() *Actor {
 }
 
 // note keeps lines and reports whether it is time to store them.
-func (h *holder) note(step string, lines []string) bool {
+func (h *holder) note(step string, next *int64, lines []string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.linesOf = step
+	if next != nil {
+		h.upTo = next
+	}
 	h.lines = append(h.lines, lines...)
 	return len(h.lines) >= logBatch || h.clock.Now().Sub(h.flushed) >= progressGap
 }

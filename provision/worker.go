@@ -170,44 +170,68 @@ func (h *holder) done(ctx context.Context, step Step, w *Work) error {
 	return h.append(ctx, Event{Kind: StepDone, Step: step.Name, Text: w.result})
 }
 
-// beginTries is how often a step is begun on a node that does not answer.
-const beginTries = 3
+// beginTries is how often a step is begun on a node that does not answer, and
+// lostTries how often it is gone on with when the connection broke under it.
+const (
+	beginTries = 3
+	lostTries  = 8
+)
 
 // run brings a step's effect about. What could not begin changed nothing and is
 // tried again: a lease that was renewed too late is renewed, and a node that
-// does not answer may be back in a moment.
+// does not answer may be back in a moment. Where the connection broke, it looks
+// before it acts again, as after a crash.
 func (h *holder) run(ctx context.Context, step Step, w *Work) error {
 	run, over := ctx, func() {}
 	if step.Interrupt {
 		run, over = h.interruptible(ctx)
 	}
 	defer over()
-	for try := 1; ; {
+	begun, lost := 0, 0
+	for {
 		err := runSafely(run, step.Run, w)
 		if errors.Is(err, cluster.ErrLost) && step.Done != nil {
 			if done, lookErr := step.Done(ctx, w); lookErr == nil && done {
 				return nil // it happened; only the answer got lost
 			}
 		}
-		if !errors.Is(err, cluster.ErrNotStarted) || run.Err() != nil || h.cancelled() != nil {
+		why, pause := "trying again", time.Duration(0)
+		switch {
+		case run.Err() != nil || h.cancelled() != nil:
 			return err
-		}
-		if errors.Is(err, errStale) {
+		case errors.Is(err, errStale):
 			if err := h.append(ctx); err != nil {
 				return err
 			}
 			continue
-		}
-		if try == beginTries {
+		case brokeOff(err):
+			lost++
+			if lost == lostTries {
+				return err
+			}
+			w.resumed = true
+			why, pause = "looking again", min(time.Duration(lost)*time.Second, 5*time.Second)
+		case errors.Is(err, cluster.ErrNotStarted):
+			begun++
+			if begun == beginTries {
+				return err
+			}
+			pause = time.Duration(begun) * time.Second
+		default:
 			return err
 		}
 		say, _ := Explain(err)
-		w.Log(ctx, fmt.Sprintf("trying again: %s", say))
-		if h.clock.Sleep(run, time.Duration(try)*time.Second) != nil {
+		w.Log(ctx, why+": "+say)
+		if h.clock.Sleep(run, pause) != nil {
 			return err
 		}
-		try++
 	}
+}
+
+// brokeOff reports whether err is of a connection that broke. Of a command that
+// took too long there is no use in waiting as long again.
+func brokeOff(err error) bool {
+	return errors.Is(err, cluster.ErrLost) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 func (h *holder) failed(ctx context.Context, w *Work, err error) error {

@@ -1,12 +1,15 @@
 // Package guest is the bot's way into a new VM: it waits until the guest can be
 // used, runs the init script there and reboots it. Everything goes over one SSH
-// connection, whose host key is pinned at first contact and checked ever after.
+// connection at a time, whose host key is pinned at first contact and checked ever
+// after. The script runs in the guest as a node task does on a node: neither a
+// connection that breaks nor a bot that dies can end it.
 //
 // Errors tell apart what a caller may want to treat differently:
 // [*HostKeyError] (not the machine it was), [*StalledError] (nothing moved any
 // more, see its Stage), [*CloudInitError], [*InitError] (the script ran and
-// failed), cluster.ErrNotStarted and cluster.ErrLost (the connection), and the
-// cause of a context that ended.
+// failed), [*CutOffError] (it never came to an end), cluster.ErrNotStarted and
+// cluster.ErrLost (the connection), what Access.Watch found, and the cause of a
+// context that ended.
 //
 // To test against it, take a guest of package simguest.
 package guest
@@ -37,7 +40,13 @@ type Access struct {
 	Signers []ssh.Signer
 	HostKey string        // authorized_keys line of an earlier contact; "": pin at first login
 	Clock   cluster.Clock // of waiting; default the machine's
-	Stall   time.Duration // Ready gives up when nothing was seen to move for so long; default 5 min
+	Stall   time.Duration // Ready and Init give up when nothing was seen to move for so long; default 5 min
+	// Watch, when set, is asked every few seconds while the guest does not get
+	// further. Its error ends the waiting: the VM was switched off, say.
+	Watch func(ctx context.Context) error
+	// Waited is how far an earlier Ready of the same wait had come: time goes on
+	// where it left off.
+	Waited Waited
 }
 
 // Guest is a way into a guest. Its methods are for one goroutine at a time,
@@ -47,6 +56,7 @@ type Guest struct {
 	bad    error // Access.HostKey can't be read
 
 	reached atomic.Bool // the last dial got a TCP connection
+	watched time.Time   // when Watch was last asked
 
 	mu     sync.Mutex
 	closed bool
@@ -59,6 +69,8 @@ const (
 	defaultStall   = 5 * time.Minute
 	connectTimeout = 10 * time.Second
 	askTimeout     = 30 * time.Second // of a question that a healthy guest answers at once
+	keepAlive      = 5 * time.Second
+	watchEvery     = 5 * time.Second
 )
 
 // Open returns a way into the guest. It does not connect yet.
@@ -118,10 +130,20 @@ func (g *Guest) connection() (*cluster.SSH, error) {
 		// machine's time whatever clock the waiting goes by.
 		g.ssh = cluster.NewSSH(cluster.SSHConfig{
 			Name: "the guest", Addr: g.access.Addr, User: g.access.User, Signers: g.access.Signers,
-			HostKeys: g.checkHostKey, Algorithms: g.algorithms, Dial: g.dial, Timeout: connectTimeout,
+			HostKeys: g.checkHostKey, Algorithms: g.algorithms, Dial: g.dial, Timeout: connectTimeout, KeepAlive: keepAlive,
 		})
 	}
 	return g.ssh, nil
+}
+
+// watch asks Watch, unless it was asked just now.
+func (g *Guest) watch(ctx context.Context) error {
+	now := g.access.Clock.Now()
+	if g.access.Watch == nil || now.Sub(g.watched) < watchEvery {
+		return nil
+	}
+	g.watched = now
+	return g.access.Watch(ctx)
 }
 
 func (g *Guest) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -134,6 +156,15 @@ func (g *Guest) dial(ctx context.Context, network, addr string) (net.Conn, error
 // key is pinned: cloud-init makes new host keys on an instance's first boot, so
 // that what is shown before anybody can log in need not stay.
 func (g *Guest) run(ctx context.Context, c cluster.Cmd) (cluster.Result, error) {
+	res, err := g.send(ctx, c)
+	if c.Changes && !errors.Is(err, cluster.ErrNotStarted) && !errors.As(err, new(*HostKeyError)) {
+		cluster.Tell(ctx, cluster.Ran{Where: g.name(), Line: cluster.Shown(c.Argv), Err: err})
+	}
+	return res, err
+}
+
+// send is run without a word to the witness.
+func (g *Guest) send(ctx context.Context, c cluster.Cmd) (cluster.Result, error) {
 	conn, err := g.connection()
 	if err != nil {
 		return cluster.Result{}, err
@@ -143,9 +174,6 @@ func (g *Guest) run(ctx context.Context, c cluster.Cmd) (cluster.Result, error) 
 		return res, wrong // without the advice for nodes that is around it
 	}
 	if !errors.Is(err, cluster.ErrNotStarted) {
-		if c.Changes {
-			cluster.Tell(ctx, cluster.Ran{Where: "guest " + g.access.Addr, Line: cluster.Shown(c.Argv), Err: err})
-		}
 		g.mu.Lock()
 		if g.pinned == nil {
 			g.pinned = g.shown
@@ -155,11 +183,15 @@ func (g *Guest) run(ctx context.Context, c cluster.Cmd) (cluster.Result, error) 
 	return res, err
 }
 
-// ask runs a command that only looks, and returns its standard output.
+// ask runs a command that only looks, once more if the connection breaks, and
+// returns its standard output.
 func (g *Guest) ask(ctx context.Context, argv ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	res, err := g.run(ctx, cluster.Cmd{Argv: argv})
+	if errors.Is(err, cluster.ErrLost) && ctx.Err() == nil {
+		res, err = g.run(ctx, cluster.Cmd{Argv: argv})
+	}
 	return strings.TrimSpace(string(res.Stdout)), err
 }
 

@@ -144,13 +144,13 @@ func TestAnotherHostKeyIsAnError(t *testing.T) {
 	if strings.Contains(err.Error(), "nodes trust") {
 		t.Errorf("advice for nodes: %v", err)
 	}
-	if _, err := g.Init(t.Context(), []byte("touch /root/here"), nil, nil); !errors.As(err, &wrong) {
+	if _, err := g.Init(t.Context(), Script{Key: "init", Text: []byte("touch /root/here")}); !errors.As(err, &wrong) {
 		t.Errorf("Init: %v", err)
 	}
 	if _, ok := other.sim.File("/root/here"); ok {
 		t.Error("the script ran on a guest that is not ours")
 	}
-	if err := g.Reboot(t.Context()); !errors.As(err, &wrong) {
+	if err := g.Reboot(t.Context(), first.BootID); !errors.As(err, &wrong) {
 		t.Errorf("Reboot: %v", err)
 	}
 
@@ -231,7 +231,7 @@ func TestClosed(t *testing.T) {
 	if err := g.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := g.Init(t.Context(), []byte("true"), nil, nil); !errors.Is(err, cluster.ErrNotStarted) {
+	if _, err := g.Init(t.Context(), Script{Key: "init", Text: []byte("true")}); !errors.Is(err, cluster.ErrNotStarted) {
 		t.Errorf("%v", err)
 	}
 }

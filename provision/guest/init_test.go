@@ -2,6 +2,7 @@ package guest
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ func TestInit(t *testing.T) {
 		reboot       bool
 		status       int
 	}{
-		{name: "as root", script: "id -u\npwd", lines: []string{"0", "/home/ubuntu"}},
+		{name: "as root", script: "id -u\npwd\necho $HOME", lines: []string{"0", "/", "/root"}},
 		{name: "standard error", script: "echo two >&2\n", lines: []string{"two"}},
 		{name: "reboot", script: "echo 'pvebot: reboot required'", lines: []string{"pvebot: reboot required"}, reboot: true},
 		{name: "no reboot", script: "echo 'no pvebot: reboot required'", lines: []string{"no pvebot: reboot required"}},
@@ -38,7 +39,7 @@ func TestInit(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var lines []string
-			reboot, err := g.Init(t.Context(), []byte(tc.script), tc.env, func(l string) { lines = append(lines, l) })
+			reboot, err := g.Init(t.Context(), Script{Key: "init", Text: []byte(tc.script), Env: tc.env, Again: true, Line: func(l string, _ int64) { lines = append(lines, l) }})
 			failed, refused := errors.AsType[*InitError](err)
 			switch {
 			case tc.status == 0 && err != nil, tc.status != 0 && (!refused || failed.Status != tc.status), reboot != tc.reboot:
@@ -59,7 +60,7 @@ func TestInit(t *testing.T) {
 func TestInitRefusesBadVariables(t *testing.T) {
 	_, g := ready(t)
 	for _, env := range []map[string]string{{"a b": ""}, {"": ""}, {"A=1;reboot": ""}, {"1A": ""}, {"A": "x\x00y"}} {
-		if _, err := g.Init(t.Context(), []byte("touch /root/ran"), env, nil); !errors.Is(err, cluster.ErrNotStarted) {
+		if _, err := g.Init(t.Context(), Script{Key: "init", Text: []byte("touch /root/ran"), Env: env}); !errors.Is(err, cluster.ErrNotStarted) {
 			t.Errorf("%q: %v", env, err)
 		}
 	}
@@ -85,14 +86,19 @@ func TestHalfAScriptDoesNothing(t *testing.T) {
 	}
 }
 
-func TestInitLosesTheGuest(t *testing.T) {
-	l, g := ready(t)
-	_, err := g.Init(t.Context(), []byte("echo started\nsleep 5\nreboot\nsleep 5"), nil, func(string) {})
-	if !errors.Is(err, cluster.ErrLost) {
-		t.Errorf("%v", err)
-	}
-	if _, err := g.Ready(t.Context(), "", nil); err != nil || l.sim.BootID() == "" {
-		t.Errorf("afterwards: %v", err)
+// A script that makes its guest restart is begun again, but not for ever.
+func TestInitIsCutOff(t *testing.T) {
+	for restarts, want := range map[int]bool{1: true, 10: false} {
+		_, g := ready(t)
+		var lines []string
+		script := fmt.Sprintf("echo started\necho x >>/root/count\n[ $(wc -l </root/count) -gt %d ] || { reboot; sleep 1000; }\necho done", restarts)
+		_, err := g.Init(t.Context(), Script{Key: "init", Text: []byte(script), Line: func(l string, _ int64) { lines = append(lines, l) }})
+		if _, cut := errors.AsType[*CutOffError](err); cut == want || want != (err == nil) {
+			t.Errorf("%d restarts: %v", restarts, err)
+		}
+		if want && !slices.Equal(lines[len(lines)-3:], []string{cutOffLine, "started", "done"}) {
+			t.Errorf("%d restarts: %q", restarts, lines)
+		}
 	}
 }
 
@@ -100,10 +106,10 @@ func TestInitIsFenced(t *testing.T) {
 	l, g := ready(t)
 	stale := errors.New("lease is old")
 	ctx := cluster.WithFence(t.Context(), func() error { return stale })
-	if _, err := g.Init(ctx, []byte("touch /root/ran"), nil, nil); !errors.Is(err, stale) {
+	if _, err := g.Init(ctx, Script{Key: "init", Text: []byte("touch /root/ran")}); !errors.Is(err, stale) {
 		t.Errorf("Init: %v", err)
 	}
-	if err := g.Reboot(ctx); !errors.Is(err, stale) {
+	if err := g.Reboot(ctx, "some boot"); !errors.Is(err, stale) {
 		t.Errorf("Reboot: %v", err)
 	}
 	if _, ran := l.sim.File("/root/ran"); ran {
@@ -131,18 +137,20 @@ func TestFirstBoot(t *testing.T) {
 				t.Fatal(err)
 			}
 			var lines []string
-			reboot, err := g.Init(t.Context(), script, map[string]string{"PVEBOT_SWAP_MB": "64"}, func(l string) { lines = append(lines, l) })
+			reboot, err := g.Init(t.Context(), Script{
+				Key: "init", Text: script, Env: map[string]string{"PVEBOT_SWAP_MB": "64"}, Line: func(l string, _ int64) { lines = append(lines, l) },
+			})
 			if err != nil || !reboot {
 				t.Fatalf("reboot %v, %v\n%s", reboot, err, strings.Join(lines, "\n"))
 			}
-			if err := g.Reboot(t.Context()); err != nil {
+			if err := g.Reboot(t.Context(), before.BootID); err != nil {
 				t.Fatal(err)
 			}
 			after, err := g.Ready(t.Context(), before.BootID, nil)
 			if err != nil || after.BootID == before.BootID || after.HostKey != before.HostKey {
 				t.Fatalf("%+v, %v", after, err)
 			}
-			if reboot, err := g.Init(t.Context(), script, nil, nil); err != nil || reboot {
+			if reboot, err := g.Init(t.Context(), Script{Key: "init", Text: script}); err != nil || reboot {
 				t.Errorf("a second time: reboot %v, %v", reboot, err)
 			}
 			if !l.sim.Agent() {
