@@ -31,8 +31,9 @@ vuln: ## known holes in what we call, ours and the libraries'; asks vuln.go.dev
 bench: ## writes docs/performance.md; seven minutes, on a machine that does nothing else
 	FSYNC=on .ci/postgres sh -c 'go run ./cmd/bot bench --full --postgres "$$TEST_POSTGRES_URL" --write docs/performance.md'
 
-nightly: ## what takes hours: every border of every step on both stores, and fuzzing
+nightly: ## what takes hours: every border of every step on both stores, connections that break, and fuzzing
 	.ci/torture 200 1000
+	.ci/soak 10m
 	.ci/fuzz 10m
 
 lab: ## a real guest in QEMU behind the simulated cluster: docs/lab.md

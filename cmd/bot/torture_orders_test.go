@@ -199,6 +199,8 @@ func decide(ctx context.Context, t *testing.T, chat *torture.Chat, orders []*tor
 				final[c.Job] = true
 			case o.kind == "destroy":
 				press(c, o, dev, "Destroy")
+			case o.kind == "rollback":
+				press(c, o, dev, "Roll back")
 			case o.kind == "rejected migrate":
 				press(c, o, boss, "Reject")
 			case strings.Contains(o.kind, "migrate"):
