@@ -300,12 +300,12 @@ func (k *kit) initTrouble(ctx context.Context, w *Work, g *guest.Guest, err erro
 	return k.guestTrouble(w, w.Facts().VMID, err)
 }
 
-// endTime is how long the end of a script is waited for that nobody wants any
+// endInitTime is how long the end of a script is waited for that nobody wants any
 // more. What follows takes the guest away.
-const endTime = 10 * time.Second
+const endInitTime = 10 * time.Second
 
 func (k *kit) endInit(ctx context.Context, w *Work, g *guest.Guest) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endInitTime)
 	defer cancel()
 	if err := g.End(ctx, initKey(w.Facts())); err != nil {
 		w.Log(ctx, fmt.Sprintf("the init script may go on: %v", err))
