@@ -214,7 +214,7 @@ func TestInstallFails(t *testing.T) {
 	}{
 		"create refuses": {
 			func(s *pvesim.Sim) { s.FailOnce("qm create", 255, "unable to create VM 101 - no luck") },
-			"creating VM", "creating the VM on pve1 failed: unable to create VM 101 - no luck",
+			"creating VM", "creating the VM on pve1 failed: no luck",
 		},
 		"resize fails quietly": {
 			func(s *pvesim.Sim) { s.FailOnce("qm disk resize", 0, "no space left on device") },
@@ -263,7 +263,8 @@ func TestPrepareRefuses(t *testing.T) {
 		"a disk of 1T is more than the 512G that one VM may have here":                         {OS: "ubuntu", DiskMB: 1 << 20},
 		"a disk of 8G is too small: at least 16G":                                              {OS: "ubuntu", DiskMB: 8192},
 		"there is no node pve9; I know pve1, pve2, pve3":                                       {OS: "ubuntu", Node: "pve9"},
-		"id 20 is outside 100-254, the ids whose addresses are given out":                      {OS: "ubuntu", VMID: 20},
+		"20 is no VMID: 100 to 999999999":                                                      {OS: "ubuntu", VMID: 20},
+		"id 9000 is outside 100-254, the ids whose addresses are given out":                    {OS: "ubuntu", VMID: 9000},
 		`"under_score" is no name for a VM: letters, digits and hyphens, parts joined by dots`: {OS: "ubuntu", Name: "under_score"},
 		`"Root!" is no login name: lower-case letters, digits, - and _`:                        {OS: "ubuntu", User: "Root!"},
 		"the key is no SSH public key":                                                         {OS: "ubuntu", Key: "hello"},

@@ -33,7 +33,7 @@ func everySpec() []Spec {
 		Extend{VM: web1, Until: epoch},
 		Adopt{VM: web1},
 		Trust{VM: web1, HostKey: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGtI3vaFv5dPvNhI0OyYlK5kAwMjS8+L2c+mnJjOJUf5"},
-		Remind{VM: web1, Until: epoch},
+		Remind{VM: web1, Until: epoch, Over: true},
 	}
 }
 
