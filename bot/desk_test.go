@@ -108,7 +108,7 @@ func TestDeskInstallMany(t *testing.T) {
 		}
 		// One that can't be is refused before the first is ordered.
 		h.engine.prepare = func(s provision.Install) error {
-			if s.Name == "db-3" {
+			if s.Several != nil && s.Several.Count == 3 { // they are planned together
 				return provision.Errorf(provision.Full, "no address is left")
 			}
 			return nil
