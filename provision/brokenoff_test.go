@@ -170,40 +170,44 @@ func TestInitGoesOnWithoutTheBot(t *testing.T) {
 // A change whose connection breaks is looked for, and made if it did not happen.
 func TestChangesWhoseConnectionBreaks(t *testing.T) {
 	t.Parallel()
-	for line, spec := range map[string]func(s *site) provision.Spec{
-		"qm start":    func(s *site) provision.Spec { return provision.Power{Do: "start", VM: s.vm(103)} },
-		"qm stop":     func(s *site) provision.Spec { return provision.Power{Do: "stop", VM: s.vm(101)} },
-		"qm set":      func(s *site) provision.Spec { return provision.Set{VM: s.vm(103), Cores: 2} },
-		"qm disk":     func(s *site) provision.Spec { return provision.Set{VM: s.vm(103), GrowMB: 1024} },
-		"qm destroy":  func(s *site) provision.Spec { return provision.Destroy{VM: s.vm(103)} },
-		"qm snapshot": func(s *site) provision.Spec { return provision.Snapshot{VM: s.vm(103), Name: "before"} },
-		"qm shutdown": func(s *site) provision.Spec { return provision.Power{Do: "shutdown", VM: s.vm(101)} },
-		"qm clone":    func(s *site) provision.Spec { return provision.Clone{VM: s.vm(103), Name: "copy"} },
-		"qm migrate":  func(s *site) provision.Spec { return provision.Migrate{VM: s.vm(103), To: "pve2"} },
-	} {
-		for how, before := range map[string]bool{"before": true, "after": false} {
-			t.Run(strings.ReplaceAll(line, " ", "-")+" "+how, func(t *testing.T) {
-				t.Parallel()
-				s := newSite(t, pvesim.Options{})
-				s.start()
-				node := "pve3"
-				if strings.HasPrefix(line, "qm sto") || line == "qm shutdown" {
-					node = "pve1"
-				}
-				task := !slices.Contains([]string{"qm start", "qm stop", "qm set", "qm disk"}, line)
-				if before && !task { // it is killed with its connection
-					s.sim.FailOnce(line, 255, "")
-					cut := sync.OnceFunc(func() { s.sim.Cut(node) })
+	power := func(do string) func(provision.VMRef) provision.Spec {
+		return func(vm provision.VMRef) provision.Spec { return provision.Power{Do: do, VM: vm} }
+	}
+	for how, before := range map[string]bool{"before": true, "after": false} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, pvesim.Options{Statd: -1})
+			s.clock = quick{time.Now()}
+			s.engine = s.newEngine()
+			s.start()
+			for _, change := range []struct {
+				line string
+				task bool // it runs on the node without us
+				spec func(provision.VMRef) provision.Spec
+			}{
+				{"qm set", false, func(vm provision.VMRef) provision.Spec { return provision.Set{VM: vm, Cores: 2} }},
+				{"qm disk", false, func(vm provision.VMRef) provision.Spec { return provision.Set{VM: vm, GrowMB: 1024} }},
+				{"qm start", false, power("start")},
+				{"qm stop", false, power("stop")},
+				{"qm snapshot", true, func(vm provision.VMRef) provision.Spec { return provision.Snapshot{VM: vm, Name: "before"} }},
+				{"qm rollback", true, func(vm provision.VMRef) provision.Spec { return provision.Rollback{VM: vm, Name: "before"} }},
+				{"qm clone", true, func(vm provision.VMRef) provision.Spec { return provision.Clone{VM: vm, Name: "copy"} }},
+				{"qm destroy", true, func(vm provision.VMRef) provision.Spec { return provision.Destroy{VM: vm} }},
+			} {
+				vm := s.vm(103)
+				if before && !change.task { // it is killed with its connection
+					s.sim.FailOnce(change.line, 255, "")
+					cut := sync.OnceFunc(func() { s.sim.Cut(vm.Node) })
 					s.sim.OnCommand(func(r pvesim.Ran) {
-						if strings.HasPrefix(r.String(), line) {
+						if strings.HasPrefix(r.String(), change.line) {
 							cut()
 						}
 					})
 				} else {
-					s.sim.Lose(node, line)
+					s.sim.Lose(vm.Node, change.line)
 				}
-				s.succeeds(s.do(spec(s), nil))
-			})
-		}
+				s.succeeds(s.do(change.spec(vm), nil))
+			}
+		})
 	}
 }
