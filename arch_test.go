@@ -63,7 +63,7 @@ var rows = map[string]row{
 	"bot/bottest":    {uses: []string{"bot", "commands", "provision", "cluster"}},
 	"bot/console":    {uses: []string{"bot", "commands", "provision", "cluster"}, tests: []string{"bot/bottest"}},
 	"bot/web":        {uses: []string{"bot", "bot/web/access", "bot/web/feed", "commands", "provision", "cluster"}, tests: []string{"bot/bottest", "provision/pinned", "provision/sqlstore"}},
-	"bot/web/access": {uses: []string{"commands", "provision"}},
+	"bot/web/access": {uses: []string{"cluster", "commands", "provision"}},
 	"bot/web/feed":   {uses: []string{"cluster", "provision"}},
 	"bot/web/orders": {uses: []string{"bot", "commands", "provision"}},
 	"bot/web/legacy": {

@@ -64,6 +64,7 @@ type Cluster struct {
 	cfg   Config
 
 	cpus  cpus
+	reads reads
 	first atomic.Int64 // of nodes.Names(): who is asked first, see ask
 }
 

@@ -41,9 +41,21 @@ func (c *Cluster) on(ctx context.Context, node string, cmd Cmd) (Result, error) 
 	if cmd.Changes {
 		limit = c.cfg.WorkTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	res, err := runAgain(ctx, r, cmd)
+	run := func(ctx context.Context) (Result, error) {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		return runAgain(ctx, r, cmd)
+	}
+	TellAsked(ctx, node)
+	var res Result
+	if isReader(ctx, cmd) {
+		res, err = c.reads.share(ctx, node, cmd, run)
+	} else {
+		res, err = run(ctx)
+	}
+	if err == nil {
+		TellAsked(ctx, "")
+	}
 	if cmd.Changes && !errors.Is(err, ErrNotStarted) {
 		Tell(ctx, Ran{Where: node, Line: Shown(cmd.Argv), Err: err})
 	}

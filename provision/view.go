@@ -42,6 +42,7 @@ type view struct {
 // viewCall is a call of /cluster/resources.
 type viewCall struct {
 	dropped int           // view.dropped when it began
+	asked   cluster.Asked // the node whose answer it waits for
 	done    chan struct{} // closed when answer and err are there
 	answer  cluster.Resources
 	err     error
@@ -63,6 +64,7 @@ func (v *view) resources(ctx context.Context) (cluster.Resources, error) {
 		select {
 		case <-c.done:
 		case <-ctx.Done():
+			cluster.TellAsked(ctx, c.asked.Node())
 			return cluster.Resources{}, unreachable("the cluster", context.Cause(ctx))
 		}
 		if current {
@@ -88,7 +90,7 @@ func (v *view) look(ctx context.Context) (have cluster.Resources, c *viewCall, c
 }
 
 func (v *view) ask(ctx context.Context, c *viewCall, now time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, viewTime)
+	ctx, cancel := context.WithTimeout(cluster.WithAsked(ctx, &c.asked), viewTime)
 	defer cancel()
 	defer close(c.done)
 	defer func() {

@@ -79,16 +79,17 @@ func (w *Web) page() http.Handler {
 // itself by the same gate, and the hooks, whose callers sign what they send.
 func (w *Web) front() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", w.guard(w.page()))
+	timely := func(h http.Handler) http.Handler { return access.Timely(h, w.cfg.Clock) }
+	mux.Handle("/", timely(w.guard(w.page())))
 	for path, hook := range w.cfg.Hooks {
 		mux.Handle(path, hook)
 	}
 	if w.cfg.API != nil {
-		api := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		api := timely(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			ctx, done := w.living(r)
 			defer done()
 			w.cfg.API.ServeHTTP(rw, r.WithContext(ctx))
-		})
+		}))
 		mux.Handle("/api/", api)
 		mux.Handle("/sh/", api)
 		mux.Handle("/clusters/", api)
@@ -172,9 +173,13 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // refuse answers with err: the sentence for people, never the cause.
 func (w *Web) refuse(rw http.ResponseWriter, r *http.Request, err error) {
+	err, late := access.Late(r.Context(), err)
 	kind := provision.KindOf(err)
 	say, try := provision.Explain(err)
 	status := access.StatusOf(kind)
+	if late {
+		status = http.StatusGatewayTimeout
+	}
 	if status == http.StatusInternalServerError {
 		kind, say, try = provision.Internal, "something went wrong in the bot", ""
 	}

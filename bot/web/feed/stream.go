@@ -46,6 +46,9 @@ func Open(w http.ResponseWriter, spare time.Duration) (*Stream, error) {
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // a proxy in between must not collect
+	if err := s.extend(); err != nil {
+		return nil, err
+	}
 	w.WriteHeader(http.StatusOK)
 	return s, s.rc.Flush()
 }
@@ -99,18 +102,27 @@ func oneLine(s string) string {
 func (s *Stream) Put(frame []byte, more bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Sockets keep the machine's time, whatever clock the bot goes by. A limit
-	// that is far enough away stays.
-	if now := (cluster.SystemClock{}).Now(); s.limit.Sub(now) < WriteTime {
-		s.limit = now.Add(WriteTime + s.spare)
-		if err := s.rc.SetWriteDeadline(s.limit); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return err
-		}
+	if err := s.extend(); err != nil {
+		return err
 	}
 	if _, err := s.w.Write(frame); err != nil || more {
 		return err
 	}
 	return s.rc.Flush()
+}
+
+// extend sets the limit of the next write. Sockets keep the machine's time,
+// whatever clock the bot goes by. One that is far enough away stays.
+func (s *Stream) extend() error {
+	now := (cluster.SystemClock{}).Now()
+	if s.limit.Sub(now) >= WriteTime {
+		return nil
+	}
+	s.limit = now.Add(WriteTime + s.spare)
+	if err := s.rc.SetWriteDeadline(s.limit); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
 }
 
 // KeepAlive calls beat each Heartbeat until ctx ends or beat fails; then it

@@ -125,6 +125,10 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 		writeJSON(w, http.StatusForbidden, refusal{Error: wait.Error(), Kind: provision.Denied, Job: wait.job})
 		return
 	}
+	if why, late := access.Late(r.Context(), err); late {
+		a.refuse(w, r, http.StatusGatewayTimeout, why)
+		return
+	}
 	status := access.StatusOf(provision.KindOf(err))
 	if status == http.StatusBadGateway { // the older system has none
 		status = http.StatusInternalServerError

@@ -145,6 +145,10 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 		a.refuse(w, r, http.StatusRequestEntityTooLarge, provision.Errorf(provision.Invalid, "the body has more than %d bytes", tooLarge.Limit))
 		return
 	}
+	if why, late := access.Late(r.Context(), err); late {
+		a.refuse(w, r, http.StatusGatewayTimeout, why)
+		return
+	}
 	a.refuse(w, r, access.StatusOf(provision.KindOf(err)), err)
 }
 
