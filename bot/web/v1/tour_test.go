@@ -47,7 +47,7 @@ func TestTour(t *testing.T) {
 	ops, alice, guest := newCallers(t, s)
 
 	plan := ask[struct{ Title, Digest, Rule string }](alice, http.StatusOK, "POST", "/plans", `{"line":"/vm install ubuntu --name web-1 --dry-run"}`)
-	if plan.Title != "install ubuntu 24.04" || plan.Digest == "" || !strings.HasPrefix(plan.Rule, "role dev") {
+	if plan.Title != "install ubuntu 26.04" || plan.Digest == "" || !strings.HasPrefix(plan.Rule, "role dev") {
 		t.Errorf("the plan is %+v", plan)
 	}
 	hash := "$6$rounds=5000$saltsalt$" + strings.Repeat("a", 86)
