@@ -197,9 +197,9 @@ func (c *call) parse(cmd *command, words []string) (args, error) {
 		switch {
 		case has:
 		case o.typ == "boolean":
-			// A bare flag means 1; a value may follow.
+			// A bare flag means 1; whatever follows and is no option is its value.
 			value = "1"
-			if i+1 < len(words) && isBool(words[i+1]) {
+			if i+1 < len(words) && !strings.HasPrefix(words[i+1], "-") {
 				i++
 				value = words[i]
 			}
@@ -217,6 +217,9 @@ func (c *call) parse(cmd *command, words []string) (args, error) {
 		}
 		if old, twice := a.values[name]; twice && strings.HasSuffix(o.format, "-list") {
 			value = old + "," + value
+		}
+		if o.typ == "boolean" && !isBool(value) {
+			return a, fail("400 unable to parse boolean option\n%s", cmd.usage())
 		}
 		a.values[name] = value
 	}

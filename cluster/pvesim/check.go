@@ -30,13 +30,29 @@ func badParam(cmd *command, key, reason string) error {
 	return &paramErrors{reasons: map[string]string{key: reason}, usage: cmd.usage()}
 }
 
+// rules are what the checks of values need to know of the cluster.
+type rules struct {
+	release float64
+	models  map[string]string // custom CPU models
+}
+
+func (s *Sim) rules() rules { return rules{s.release(), s.opts.CPUModels} }
+
+// requires is the complaint that key needs another.
+func (r rules) requires(key string) string {
+	if r.release < 9 {
+		return fmt.Sprintf("missing property - '%s' requires this property", key)
+	}
+	return fmt.Sprintf("missing property required by '%s'", key)
+}
+
 // check holds the values of a call against the table and writes booleans as
 // 0 and 1.
-func (c *command) check(values map[string]string) error {
+func (c *command) check(values map[string]string, r rules) error {
 	bad := map[string]string{}
 	for k, v := range values {
 		o := c.option(k)
-		normal, reason := o.check(k, v)
+		normal, reason := o.check(k, v, r)
 		if reason != "" {
 			bad[k] = reason
 			continue
@@ -44,7 +60,7 @@ func (c *command) check(values map[string]string) error {
 		values[k] = normal
 		if o.requires != "" {
 			if _, ok := values[o.requires]; !ok {
-				bad[o.requires] = fmt.Sprintf("missing property - '%s' requires this property", k)
+				bad[o.requires] = r.requires(k)
 			}
 		}
 	}
@@ -60,10 +76,7 @@ func (c *command) check(values map[string]string) error {
 }
 
 // check returns the value in its normal form, or the reason why it is none.
-func (o *option) check(key, v string) (normal, reason string) {
-	if reason := checkFormat(o.format, v); reason != "" {
-		return "", "invalid format - " + reason + "\n"
-	}
+func (o *option) check(key, v string, r rules) (normal, reason string) {
 	switch o.typ {
 	case "boolean":
 		switch strings.ToLower(v) {
@@ -77,6 +90,11 @@ func (o *option) check(key, v string) (normal, reason string) {
 		if !numberPattern[o.typ].MatchString(v) {
 			return "", fmt.Sprintf("type check ('%s') failed - got '%s'", o.typ, v)
 		}
+	}
+	if reason := checkFormat(o.format, v); reason != "" {
+		return "", "invalid format - " + reason + "\n"
+	}
+	if o.typ == "integer" || o.typ == "number" {
 		f, _ := strconv.ParseFloat(v, 64) // the pattern says it is one
 		if o.min != nil && f < *o.min {
 			return "", "value must have a minimum value of " + strconv.FormatFloat(*o.min, 'f', -1, 64)
@@ -95,17 +113,25 @@ func (o *option) check(key, v string) (normal, reason string) {
 		return "", "value does not match the regex pattern"
 	}
 	if o.keys != nil {
-		if reason := o.checkProperties(key, v); reason != "" {
+		if slices.ContainsFunc(strings.Split(v, ","), half) {
+			return "", "invalid format - missing key in comma-separated list property\n"
+		}
+		if reason := o.checkProperties(key, v, r); reason != "" {
 			return "", "invalid format - format error\n" + reason
 		}
 	}
 	if o.format == "pve-vm-cpu-conf" {
-		model := prop("cputype="+strings.TrimPrefix(v, "cputype="), "cputype")
-		if reason := checkCPU(model); reason != "" {
+		if reason := r.checkCPU(v); reason != "" {
 			return "", "invalid format - " + reason + "\n"
 		}
 	}
 	return v, ""
+}
+
+// half says whether a part of a property string has a key or a value only.
+func half(part string) bool {
+	k, v, ok := strings.Cut(part, "=")
+	return ok && (k == "" || v == "")
 }
 
 // notIn is how PVE refuses a value that is none of a set.
@@ -120,7 +146,7 @@ var numberPattern = map[string]*regexp.Regexp{
 
 // checkProperties holds a property string against its keys. It answers with
 // lines of "key.part: reason".
-func (o *option) checkProperties(key, v string) string {
+func (o *option) checkProperties(key, v string, r rules) string {
 	seen := map[string]string{}
 	for part := range strings.SplitSeq(v, ",") {
 		if part == "" {
@@ -146,7 +172,7 @@ func (o *option) checkProperties(key, v string) string {
 			return fmt.Sprintf("%s.%s: duplicate key in comma-separated list property: %s\n", key, p.name, p.name)
 		}
 		seen[p.name] = value
-		if _, reason := p.check(key+"."+p.name, value); reason != "" {
+		if _, reason := p.check(key+"."+p.name, value, r); reason != "" {
 			return fmt.Sprintf("%s.%s: %s\n", key, p.name, reason)
 		}
 	}
@@ -156,7 +182,7 @@ func (o *option) checkProperties(key, v string) string {
 			fmt.Fprintf(&missing, "%s.%s: property is missing and it is not optional\n", key, p.name)
 		}
 		if _, ok := seen[p.requires]; p.requires != "" && seen[p.name] != "" && !ok {
-			fmt.Fprintf(&missing, "%s.%s: missing property - '%s' requires this property\n", key, p.requires, p.name)
+			fmt.Fprintf(&missing, "%s.%s: %s\n", key, p.requires, r.requires(key+"."+p.name))
 		}
 	}
 	return missing.String()
@@ -177,6 +203,8 @@ var (
 	namePattern    = regexp.MustCompile(`^(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?\.)*[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?$`)
 	vmidPattern    = regexp.MustCompile(`^[1-9][0-9]{2,8}$`)
 	bridgePattern  = regexp.MustCompile(`^[-_.\w]+$`)
+	configID       = regexp.MustCompile(`(?i)^[a-z][a-z0-9_-]+$`)
+	cpuset         = regexp.MustCompile(`^\s*\d+(?:-\d+)?\s*(?:,\s*\d+(?:-\d+)?\s*)*$`)
 	tagPattern     = regexp.MustCompile(`(?i)^[a-z0-9_][a-z0-9_+.-]*$`)
 	storagePattern = regexp.MustCompile(`(?i)^[a-z][a-z0-9_.-]*[a-z0-9]$`)
 	urlPattern     = regexp.MustCompile(`^[-%a-zA-Z0-9_.!~*'()]*$`)
@@ -201,6 +229,10 @@ func checkFormat(format, v string) string {
 		return is(bridgePattern.MatchString(v), fmt.Sprintf("invalid bridge ID '%s'", v))
 	case "pve-storage-id":
 		return is(storagePattern.MatchString(v), fmt.Sprintf("storage ID '%s' contains illegal characters", v))
+	case "pve-configid":
+		return is(configID.MatchString(v), fmt.Sprintf("invalid configuration ID '%s'", v))
+	case "pve-cpuset":
+		return is(cpuset.MatchString(v), "unable to parse cpuset option")
 	case "mac-addr":
 		return is(macPattern.MatchString(v), "value does not look like a valid unicast MAC address")
 	case "urlencoded":
@@ -251,12 +283,33 @@ var cpuModels = []string{
 	"Skylake-Server", "Cascadelake-Server", "Icelake-Server", "EPYC", "EPYC-Rome", "EPYC-Milan", "EPYC-Genoa",
 }
 
-func checkCPU(model string) string {
-	if strings.HasPrefix(model, "custom-") {
-		return fmt.Sprintf("CPU-Model %s doesn't exist", strings.TrimPrefix(model, "custom-"))
+// cpuFlags are what a VM may add to its CPU type, or take away.
+var cpuFlags = []string{
+	"aes", "amd-no-ssb", "amd-ssbd", "hv-evmcs", "hv-tlbflush", "ibpb", "md-clear", "nested-virt", "pcid", "pdpe1gb",
+	"spec-ctrl", "ssbd", "virt-ssbd",
+}
+
+// checkCPU is what PVE checks of a VM's CPU beyond the table.
+func (r rules) checkCPU(v string) string {
+	model := cpuModel(v)
+	name, custom := strings.CutPrefix(model, "custom-")
+	_, known := r.models[name]
+	switch {
+	case custom && !known:
+		return fmt.Sprintf("Custom cputype '%s' not found", name)
+	case !custom && !slices.Contains(cpuModels, model):
+		return fmt.Sprintf("Built-in cputype '%s' is not defined (missing 'custom-' prefix?)", model)
 	}
-	if slices.Contains(cpuModels, model) {
-		return ""
+	for flag := range strings.FieldsFuncSeq(prop(v, "flags"), func(r rune) bool { return r == ';' }) {
+		if !slices.Contains(cpuFlags, strings.TrimLeft(flag, "+-")) {
+			return "VM-specific CPU flags must be a subset of: " + strings.Join(cpuFlags, ", ")
+		}
 	}
-	return fmt.Sprintf("Built-in cputype '%s' is not defined (missing 'custom-' prefix?)", model)
+	return ""
+}
+
+// cpuModel is the type in the value of cpu.
+func cpuModel(v string) string {
+	model, _, _ := strings.Cut(v, ",")
+	return strings.TrimPrefix(model, "cputype=")
 }

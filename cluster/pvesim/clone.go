@@ -64,9 +64,9 @@ func (c *call) checkClone(a args, to *node) (*vm, error) {
 	if !s.quorate {
 		return nil, fail("cluster not ready - no quorum?")
 	}
-	v := s.vms[atoi(a.values["vmid"])]
-	if v == nil || v.node != c.node || v.typ != "qemu" {
-		return nil, failStatus(2, "unable to find configuration file for VM %s on node '%s'", a.values["vmid"], c.node.name)
+	v, err := c.findHere(a.values["vmid"])
+	if err != nil {
+		return nil, err
 	}
 	if err := unlocked(v, a); err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (c *call) checkClone(a args, to *node) (*vm, error) {
 			return nil, fail("volume '%s' does not exist", volumeOf(v.opts[key]))
 		case to != nil && st.node != "":
 			return nil, fail("can't clone VM to node '%s' (VM uses local storage)", to.name)
-		case !full && (!strings.Contains(vol.path, "base-") || !st.kind().clones):
+		case !full && (!strings.HasPrefix(filepath.Base(vol.path), "base-") || !st.kind().clones):
 			return nil, fail("Linked clone feature is not supported for '%s' (%s)", st.id(vol), key)
 		}
 	}
@@ -192,8 +192,9 @@ func (w *worker) clone(a args, to *node) error {
 	return nil
 }
 
+// cloneDescription: a clone of a snapshot has no description but its own.
 func cloneDescription(source *vm, a args) string {
-	if d := a.values["description"]; d != "" {
+	if d := a.values["description"]; d != "" || a.values["snapname"] != "" {
 		return d
 	}
 	return source.description

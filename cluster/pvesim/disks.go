@@ -3,6 +3,7 @@ package pvesim
 import (
 	"encoding/binary"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,9 @@ func (c *call) checkDrives(a args) error {
 				storage, _, _ = strings.Cut(id, ":")
 				if !c.sim.known(storage) {
 					return fail("storage '%s' does not exist", storage)
+				}
+				if err := c.sim.checkName(c.node, id); err != nil {
+					return err
 				}
 			}
 			continue
@@ -48,6 +52,32 @@ func (c *call) checkDrives(a args) error {
 		}
 	}
 	return nil
+}
+
+// volumePaths are what volumes are called, by the plugin's name for its storage.
+var volumePaths = map[string]*regexp.Regexp{
+	"directory": regexp.MustCompile(`^(?:\d+/\S+|(?:import|iso|vztmpl|backup|snippets)/.+)$`),
+	"lvm":       regexp.MustCompile(`^(?:vm|base|snap_vm)-\d+-\S+$`),
+	"zfs":       regexp.MustCompile(`^(?:(?:vm|base|subvol)-\d+-\S+/?)+$`),
+	"rbd":       regexp.MustCompile(`^(?:(?:vm|base)-\d+-\S+/?)+$`),
+}
+
+// checkName says whether the storage of a volume has volumes of that name. Sim.mu
+// must be held.
+func (s *Sim) checkName(n *node, id string) error {
+	name, path, _ := strings.Cut(id, ":")
+	st := s.store(n, name)
+	if st == nil {
+		return nil
+	}
+	plugin := map[string]string{"lvmthin": "lvm", "lvm": "lvm", "zfspool": "zfs", "rbd": "rbd"}[st.spec.Type]
+	if plugin == "" {
+		plugin = "directory"
+	}
+	if path == "cloudinit" || volumePaths[plugin].MatchString(path) {
+		return nil
+	}
+	return fail("unable to parse %s volume name '%s'", plugin, path)
 }
 
 // checkSource looks at the storage of a volume to import.

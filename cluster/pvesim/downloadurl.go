@@ -29,6 +29,9 @@ func (r *request) downloadURL() (any, error) {
 			return nil, bad(key, "property is missing and it is not optional")
 		}
 	}
+	if !strings.HasPrefix(r.opts["url"], "http://") && !strings.HasPrefix(r.opts["url"], "https://") {
+		return nil, bad("url", "value does not match the regex pattern")
+	}
 	if r.opts["checksum"] != "" && r.opts["checksum-algorithm"] == "" {
 		return nil, bad("checksum-algorithm", "missing property required by 'checksum'")
 	}

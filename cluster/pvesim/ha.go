@@ -73,3 +73,23 @@ func (s *Sim) writeHA() {
 	}
 	s.writeFile(filepath.Join(s.dir, "pve", "ha", "resources.cfg"), []byte(b.String()))
 }
+
+// haResources is GET /cluster/ha/resources.
+func (r *request) haResources() (any, error) {
+	r.sim.mu.Lock()
+	defer r.sim.mu.Unlock()
+	list := []object{}
+	for id, state := range r.sim.ha {
+		list = append(list, object{"sid": fmt.Sprintf("vm:%d", id), "type": "vm", "state": state, "digest": digestOf(state)})
+	}
+	return r.sim.shuffle(list), nil
+}
+
+// haRules is GET /cluster/ha/rules, which took the place of groups in PVE 9. None
+// are simulated.
+func (r *request) haRules() (any, error) {
+	if r.sim.release() < 9 {
+		return nil, failStatus(1, "No '%s' handler defined for '%s'", r.method, r.path)
+	}
+	return []object{}, nil
+}

@@ -83,6 +83,10 @@ func (c *call) qmCloudinitUpdate(a args) error {
 	c.sim.mu.Lock()
 	v, err := c.find(a.values["vmid"])
 	has := err == nil && v.hasCloudinit()
+	if has {
+		v.cloudinit = nil
+		c.sim.saveVM(v)
+	}
 	c.sim.mu.Unlock()
 	switch {
 	case err != nil:

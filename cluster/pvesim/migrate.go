@@ -3,7 +3,6 @@ package pvesim
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -136,8 +135,8 @@ func (m *migration) prepare() error {
 		if m.v.running && !m.online {
 			return fail("can't migrate running VM without --online")
 		}
-		if devices := m.v.localDevices(); len(devices) > 0 && (m.v.running || !m.a.is("force")) {
-			return fail("can't migrate VM which uses local devices: %s", strings.Join(devices, ", "))
+		if err := m.sim.checkDevices(m.v, m.to, m.a); err != nil {
+			return err
 		}
 		return m.sim.checkTarget(m.v, m.to, m.a)
 	})
@@ -160,20 +159,6 @@ func (m *migration) prepare() error {
 	}
 	//lint:ignore ST1005 PVE's own words
 	return errors.New("Can't connect to destination address using public key")
-}
-
-// localDevices are what ties a VM to its node.
-func (v *vm) localDevices() []string {
-	var out []string
-	for key, value := range v.opts {
-		usb := indexed(key, "usb", 14) && !strings.Contains(value, "spice")
-		serial := indexed(key, "serial", 3) && value != "socket"
-		if usb || serial || indexed(key, "hostpci", 15) || indexed(key, "parallel", 2) {
-			out = append(out, key)
-		}
-	}
-	slices.Sort(out)
-	return out
 }
 
 // travel copies, hands over and cleans up.

@@ -22,13 +22,16 @@ func (r *request) migrationCheck() (any, error) {
 		if n == r.node {
 			continue
 		}
-		missing := s.missingStorages(v, n)
-		if len(missing) == 0 {
-			allowed = append(allowed, n.name)
-			not[n.name] = object{} // PVE: it stands here all the same
-			continue
+		why := object{} // PVE: it stands there also when there is nothing against the node
+		if missing := s.missingStorages(v, n); len(missing) > 0 {
+			why["unavailable_storages"] = missing
 		}
-		not[n.name] = object{"unavailable_storages": missing}
+		if missing := s.unmapped(v, n); len(missing) > 0 {
+			why["unavailable-resources"] = missing
+		}
+		if not[n.name] = why; len(why) == 0 {
+			allowed = append(allowed, n.name)
+		}
 	}
 	disks := []object{}
 	for _, l := range s.localVolumes(v, args{}) {
@@ -38,13 +41,10 @@ func (r *request) migrationCheck() (any, error) {
 			"is_tpmstate": number(l.key == "tpmstate0"), "is_vmstate": 0,
 		})
 	}
-	devices := v.localDevices()
-	if devices == nil {
-		devices = []string{}
-	}
+	mapped, info := s.mappedInfo(v)
 	o := object{
 		"running": number(v.running), "allowed_nodes": allowed, "not_allowed_nodes": not, "local_disks": s.shuffle(disks),
-		"local_resources": devices, "mapped-resources": []string{}, "mapped-resource-info": object{}, "has-dbus-vmstate": 1,
+		"local_resources": s.localDevices(v), "mapped-resources": mapped, "mapped-resource-info": info, "has-dbus-vmstate": 1,
 	}
 	if _, managed := s.ha[v.id]; managed {
 		o["dependent-ha-resources"] = []string{}
@@ -86,6 +86,11 @@ func (c *call) checkMigrate(vmid string, to *node, a args) (v *vm, online bool, 
 
 // checkTarget: the target has to have the storages. Sim.mu must be held.
 func (s *Sim) checkTarget(v *vm, to *node, a args) error {
+	for _, name := range mapped(a.values["targetstorage"]) {
+		if !s.known(name) {
+			return fail("storage '%s' does not exist", name)
+		}
+	}
 	for _, key := range v.disks() {
 		id := volumeOf(v.opts[key])
 		if id == "" {
@@ -109,6 +114,20 @@ func (s *Sim) checkTarget(v *vm, to *node, a args) error {
 		}
 	}
 	return nil
+}
+
+// mapped are the storages that --targetstorage names as targets.
+func mapped(mapping string) (names []string) {
+	for part := range strings.SplitSeq(mapping, ",") {
+		_, to, pair := strings.Cut(part, ":")
+		if !pair {
+			to = part
+		}
+		if to != "" && to != "1" {
+			names = append(names, to)
+		}
+	}
+	return names
 }
 
 // mapStorage is --targetstorage: STORE, A:B,C:D, or 1 for the same names.

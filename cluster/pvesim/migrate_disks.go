@@ -47,7 +47,7 @@ func (s *Sim) immovable(v *vm, l localVolume, online bool) string {
 		return fmt.Sprintf("owned by other VM (owner = VM %d)", vol.vmid)
 	case snapshots && online:
 		return "online storage migration not possible if non-replicated snapshot exists"
-	case snapshots && vol.format != "qcow2":
+	case snapshots && !st.sendsSnapshots(vol):
 		return "non-migratable snapshot exists"
 	case s.hasClones(st, vol):
 		return "referenced by linked clone(s)"

@@ -188,7 +188,7 @@ func (m *migration) handOver() error {
 // carry moves a VM with its volumes at once, as the HA manager's own migration
 // ends. Sim.mu must be held.
 func (s *Sim) carry(v *vm, to *node) {
-	if s.checkTarget(v, to, args{}) != nil || len(v.localDevices()) > 0 {
+	if s.checkTarget(v, to, args{}) != nil || s.checkDevices(v, to, args{}) != nil {
 		return
 	}
 	for _, l := range s.localVolumes(v, args{}) {

@@ -29,6 +29,10 @@ type Options struct {
 	Gateway  netip.Prefix  // the gateway with its network; default 192.168.0.1/24
 	Bridges  []string      // on each node that names none of its own; default vmbr0
 	VNets    []VNetSpec    // of the software-defined network
+	Mappings []MappingSpec // devices that VMs can name instead of their node's own
+	// CPUModels are custom CPU models: name -> flags that a node needs for it,
+	// blank separated.
+	CPUModels map[string]string
 	// Answering are further addresses where something answers a ping, beside
 	// the gateway, the nodes and the running guests.
 	Answering []netip.Addr
@@ -64,6 +68,14 @@ type NodeSpec struct {
 	Bridges []string
 }
 
+// MappingSpec is a device that the cluster knows by a name, whatever its place
+// is on each node: hostpci0: mapping=NAME.
+type MappingSpec struct {
+	Name  string
+	Nodes []string // that have it; empty: all
+	Live  bool     // running VMs can take it along
+}
+
 // VNetSpec is a vnet of the software-defined network: to VMs it is a bridge,
 // on the nodes of its zone.
 type VNetSpec struct {
@@ -80,10 +92,12 @@ type StorageSpec struct {
 	Content  []string // images, rootdir, import, iso, vztmpl, backup, snippets
 	Shared   bool
 	Disabled bool
-	Nodes    []string // where it is; empty: on all
-	Capacity int64    // bytes, per node unless shared
-	Used     int64    // bytes taken by things the simulation does not know
-	Volumes  []VolumeSpec
+	// VolumeChain is snapshot-as-volume-chain (PVE 9): dir, nfs, cifs, lvm.
+	VolumeChain bool
+	Nodes       []string // where it is; empty: on all
+	Capacity    int64    // bytes, per node unless shared
+	Used        int64    // bytes taken by things the simulation does not know
+	Volumes     []VolumeSpec
 }
 
 // VolumeSpec is a volume that is there from the start and belongs to no VM.

@@ -106,9 +106,12 @@ var levelFlags = map[string]string{
 // missingFlags names a flag that the VM's CPU type has and the node has not, ""
 // when there is none. Sim.mu must be held.
 func (n *node) missingFlags(v *vm) string {
-	model, _, _ := strings.Cut(v.opts["cpu"], ",")
-	have := strings.Fields(n.spec.Flags)
-	for _, f := range strings.Fields(levelFlags[strings.TrimPrefix(model, "cputype=")]) {
+	model := cpuModel(v.opts["cpu"])
+	needs, have := levelFlags[model], strings.Fields(n.spec.Flags)
+	if name, custom := strings.CutPrefix(model, "custom-"); custom {
+		needs = n.sim.opts.CPUModels[name]
+	}
+	for _, f := range strings.Fields(needs) {
 		if !slices.Contains(have, f) {
 			return f
 		}
@@ -135,7 +138,7 @@ func (s *Sim) powerOn(v *vm) {
 			v.opts[k] = value
 		}
 	}
-	v.pending = nil
+	v.pending, v.cloudinit = nil, nil
 	v.running, v.paused, v.pid, v.started = true, false, s.nextPid(), s.now()
 	// The cloud-init drive is made anew: another instance id makes cloud-init
 	// begin from the start, with new host keys.
@@ -168,7 +171,7 @@ func (c *call) stop(vmid string, a args) (*task, error) {
 		}
 		defer release()
 		return w.do(func() error {
-			v, err := w.find(vmid)
+			v, err := w.findHere(vmid)
 			if err != nil {
 				return err
 			}
@@ -192,7 +195,7 @@ func (c *call) qmShutdown(a args) error {
 // shutdown is POST .../status/shutdown: it asks the guest to power off, and
 // holds the VM's lock until it did.
 func (c *call) shutdown(vmid string, a args) (*task, error) {
-	if c.sim.isPaused(vmid) {
+	if c.isPaused(vmid) {
 		if !a.is("forceStop") {
 			return nil, fail("VM is paused - cannot shutdown")
 		}
@@ -212,12 +215,22 @@ func (c *call) shutdown(vmid string, a args) (*task, error) {
 	})
 }
 
-func (s *Sim) isPaused(vmid string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := s.vms[atoi(vmid)]
-	return v != nil && v.running && v.paused
+// isPaused asks QEMU. PVE: that there is nobody to ask is said, and no more.
+func (c *call) isPaused(vmid string) bool {
+	c.sim.mu.Lock()
+	v, err := c.findHere(vmid)
+	if err == nil && !v.running {
+		err = notRunning(vmid)
+	}
+	paused := err == nil && v.paused
+	c.sim.mu.Unlock()
+	if err != nil {
+		c.err(err.Error() + "\n\n")
+	}
+	return paused
 }
+
+func notRunning(vmid string) error { return failStatus(2, "VM %s not running", vmid) }
 
 func (w *worker) powerDown(vmid string, a args) error {
 	timeout := 60 * time.Second
@@ -226,7 +239,7 @@ func (w *worker) powerDown(vmid string, a args) error {
 	}
 	var v *vm
 	err := w.do(func() (err error) {
-		if v, err = w.find(vmid); err != nil || !v.running {
+		if v, err = w.findHere(vmid); err != nil || !v.running {
 			return err
 		}
 		return unlocked(v, a)
@@ -282,12 +295,12 @@ func (s *Sim) isRunning(v *vm) bool {
 func (c *call) mustRun(vmid string, a args) (*vm, error) {
 	c.sim.mu.Lock()
 	defer c.sim.mu.Unlock()
-	v, err := c.find(vmid)
+	v, err := c.findHere(vmid)
 	if err != nil {
 		return nil, err
 	}
 	if !v.running {
-		return nil, failStatus(2, "VM %s not running", vmid)
+		return nil, notRunning(vmid)
 	}
 	return v, unlocked(v, a)
 }
@@ -300,7 +313,7 @@ func (c *call) qmReboot(a args) error {
 // reboot is POST .../status/reboot. PVE: its task ends when the VM is off;
 // another process of the node sees that and starts it again.
 func (c *call) reboot(vmid string, a args) (*task, error) {
-	if c.sim.isPaused(vmid) {
+	if c.isPaused(vmid) {
 		return nil, fail("VM is paused - cannot shutdown")
 	}
 	v, err := c.mustRun(vmid, a)

@@ -3,6 +3,7 @@ package pvesim
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -33,6 +34,8 @@ func init() {
 		{"get", "/cluster/resources", (*request).clusterResources},
 		{"get", "/cluster/status", (*request).clusterStatus},
 		{"get", "/cluster/sdn/vnets", (*request).listVNets},
+		{"get", "/cluster/ha/resources", (*request).haResources},
+		{"get", "/cluster/ha/rules", (*request).haRules},
 		{"get", "/cluster/nextid", (*request).nextID},
 		{"get", "/nodes", (*request).listNodes},
 		{"get", "/nodes/*/status", (*request).nodeStatus},
@@ -77,6 +80,9 @@ func (c *call) pvesh() error {
 	r.path = "/" + strings.Trim(c.argv[1], "/")
 	if err := r.options(c.argv[2:]); err != nil {
 		return err
+	}
+	if r.method == "ls" {
+		return r.list()
 	}
 	rt := r.route()
 	if rt == nil {
@@ -145,6 +151,72 @@ func (r *request) route() *route {
 		}
 	}
 	return nil
+}
+
+// list is `pvesh ls`: what is below a path, of what is simulated.
+func (r *request) list() error {
+	below := map[string]string{} // name -> capabilities
+	have := strings.Split(strings.Trim(r.path, "/"), "/")
+	if have[0] == "" {
+		have = nil
+	}
+	for _, rt := range routes {
+		want := strings.Split(strings.TrimPrefix(rt.path, "/"), "/")
+		if len(want) <= len(have) || !slices.EqualFunc(want[:len(have)], have, func(w, h string) bool { return w == "*" || w == h }) {
+			continue
+		}
+		for _, name := range r.children(want[len(have)], have) {
+			caps := below[name]
+			if len(want) > len(have)+1 {
+				caps += "D"
+			} else {
+				caps += map[string]string{"get": "r", "set": "w", "create": "c", "delete": "d"}[rt.method]
+			}
+			below[name] = caps
+		}
+	}
+	if len(below) == 0 {
+		return failStatus(2, "no such resource '%s'", r.path)
+	}
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(below)) {
+		for _, c := range "Drwcd" {
+			if !strings.ContainsRune(below[name], c) {
+				c = '-'
+			}
+			b.WriteRune(c)
+		}
+		b.WriteString(" " + name + "\n")
+	}
+	return r.out(b.String())
+}
+
+// children are what a part of a route stands for.
+func (r *request) children(part string, have []string) (names []string) {
+	if part != "*" {
+		return []string{part}
+	}
+	r.sim.mu.Lock()
+	defer r.sim.mu.Unlock()
+	switch {
+	case len(have) == 1:
+		for _, n := range r.sim.nodes {
+			names = append(names, n.name)
+		}
+	case have[len(have)-1] == "qemu":
+		for _, v := range r.sim.sortedVMs() {
+			if v.node.name == have[1] && v.typ == "qemu" {
+				names = append(names, fmt.Sprint(v.id))
+			}
+		}
+	case have[len(have)-1] == "storage":
+		for _, st := range r.sim.stores {
+			if n := r.sim.node(have[1]); n != nil && st.on(n) {
+				names = append(names, st.spec.Name)
+			}
+		}
+	}
+	return names
 }
 
 // proxy goes to the node of the path, which is the one that was typed: pvesh

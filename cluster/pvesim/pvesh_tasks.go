@@ -88,7 +88,7 @@ func (r *request) checked(name string) (args, error) {
 			return a, fail("Unknown option: %s\n400 unable to parse option\n%s", k, r.usage())
 		}
 	}
-	err := a.cmd.check(a.values)
+	err := a.cmd.check(a.values, r.sim.rules())
 	if bad, ok := errors.AsType[*paramErrors](err); ok {
 		bad.usage = r.usage()
 	}
@@ -180,6 +180,9 @@ func (r *request) stopTask() (any, error) {
 }
 
 func (r *request) listTasks() (any, error) {
+	if sources := []string{"archive", "active", "all"}; r.opts["source"] != "" && !slices.Contains(sources, r.opts["source"]) {
+		return nil, r.bad(255, "source", notIn(r.opts["source"], sources))
+	}
 	r.sim.mu.Lock()
 	defer r.sim.mu.Unlock()
 	limit, err := strconv.Atoi(r.opts["limit"])

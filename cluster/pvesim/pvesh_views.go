@@ -18,6 +18,9 @@ func (r *request) clusterResources() (any, error) {
 	defer s.mu.Unlock()
 	var list []object
 	want := r.opts["type"]
+	if types := []string{"vm", "storage", "node", "sdn", "network"}; want != "" && !slices.Contains(types, want) {
+		return nil, r.bad(255, "type", notIn(want, types))
+	}
 	if want == "" || want == "vm" {
 		for _, v := range s.sortedVMs() {
 			list = append(list, s.vmResource(v))
@@ -131,14 +134,14 @@ func (r *request) clusterStatus() (any, error) {
 	alone := len(s.nodes) == 1
 	if !alone {
 		list = append(list, object{
-			"type": "cluster", "id": "cluster", "name": s.opts.Name, "nodes": strconv.Itoa(len(s.nodes)),
+			"type": "cluster", "id": "cluster", "name": s.opts.Name, "nodes": len(s.nodes),
 			"quorate": number(s.quorate), "version": len(s.nodes),
 		})
 	}
 	for _, n := range s.nodes {
-		id := strconv.Itoa(n.id)
+		id := n.id
 		if alone {
-			id = "0"
+			id = 0
 		}
 		list = append(list, object{
 			"type": "node", "id": "node/" + n.name, "name": n.name, "nodeid": id, "ip": n.spec.IP.String(),
@@ -272,9 +275,25 @@ func (r *request) storageContent() (any, error) {
 		if v.vmid != 0 {
 			o["vmid"] = v.vmid
 		}
+		if parent := st.parent(v); parent != "" {
+			o["parent"] = parent
+		}
 		list = append(list, o)
 	}
 	return r.sim.shuffle(list), nil
+}
+
+// parent is what a volume stands on, as PVE's lists say it.
+func (st *store) parent(v *volume) string {
+	switch {
+	case v.backing != "":
+		return v.backing
+	case v.base != "" && st.files():
+		return "../" + v.base
+	case v.base != "":
+		return v.base + "@__base__"
+	}
+	return ""
 }
 
 // current is what .../status/current says, less what only it says.

@@ -135,8 +135,8 @@ func (c *call) pvesmFree(words []string, _ map[string]string) error {
 		return fail("storage '%s' does not exist", name)
 	case vol == nil:
 		c.sim.mu.Unlock()
-		if st.files() {
-			return failStatus(2, "disk image '%s' does not exist", words[0])
+		if st.files() { // PVE: a file that is gone is none that can't be freed
+			return c.out(fmt.Sprintf("disk image '%s' does not exist", st.dir()+"/images/"+strings.SplitN(words[0], ":", 2)[1]) + fmt.Sprintf("\nRemoved volume '%s'", words[0]))
 		}
 		_, path, _ := strings.Cut(words[0], ":")
 		return failStatus(5, "lvremove 'pve/%s' error:   Failed to find logical volume \"pve/%s\"", path, path)

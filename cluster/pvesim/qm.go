@@ -53,6 +53,9 @@ func init() {
 
 // qm is the command `qm`.
 func (c *call) qm() error {
+	if len(c.argv) > 0 && c.argv[0] == "help" {
+		return c.qmHelp(c.argv[1:])
+	}
 	name, rest, err := expand(c.argv)
 	if err != nil {
 		return err
@@ -70,7 +73,7 @@ func (c *call) qm() error {
 		}
 		a.values["sshkeys"] = text
 	}
-	if err := cmd.check(a.values); err != nil {
+	if err := cmd.check(a.values, c.sim.rules()); err != nil {
 		return err
 	}
 	return qmCommands[name](c, a)
@@ -92,13 +95,13 @@ func expand(words []string) (name string, rest []string, err error) {
 	}
 	word, ok := unique(first, names)
 	if !ok {
-		return "", nil, fail("ERROR: unknown command 'qm %s'\n%s", first, qmUsage())
+		return "", nil, noCommand(first, first, names)
 	}
 	if !slices.Contains(qmGroups, word) {
 		return "qm " + word, words[1:], nil
 	}
 	if len(words) == 1 {
-		return "", nil, fail("ERROR: no sub-command of 'qm %s' specified\n%s", word, qmUsage())
+		return "", nil, fail("ERROR: incomplete command 'qm %s'\n%s", word, qmUsage())
 	}
 	var subs []string
 	for n := range commands() {
@@ -108,7 +111,7 @@ func expand(words []string) (name string, rest []string, err error) {
 	}
 	sub, ok := unique(words[1], subs)
 	if !ok {
-		return "", nil, fail("ERROR: unknown command 'qm %s %s'\n%s", word, words[1], qmUsage())
+		return "", nil, noCommand(word+" "+words[1], words[1], subs)
 	}
 	return "qm " + word + " " + sub, words[2:], nil
 }
@@ -128,6 +131,32 @@ func unique(word string, names []string) (string, bool) {
 		return "", false
 	}
 	return found[0], true
+}
+
+// noCommand is the complaint about a command of which word is no name. PVE:
+// the beginning of several is only incomplete.
+func noCommand(full, word string, names []string) error {
+	what := "unknown"
+	if slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, word) }) {
+		what = "incomplete"
+	}
+	return fail("ERROR: %s command 'qm %s'\n%s", what, full, qmUsage())
+}
+
+// qmHelp is `qm help [COMMAND]`, as far as the lines of usage.
+func (c *call) qmHelp(words []string) error {
+	if len(words) == 0 {
+		lines := []string{qmUsage(), ""}
+		for _, name := range slices.Sorted(maps.Keys(commands())) {
+			lines = append(lines, "       "+strings.TrimSuffix(commands()[name].usage(), "\n"))
+		}
+		return c.out(strings.Join(lines, "\n"))
+	}
+	name, _, err := expand(words)
+	if err != nil {
+		return err
+	}
+	return c.out("USAGE: " + commands()[name].usage())
 }
 
 func qmUsage() string { return "USAGE: qm <COMMAND> [ARGS] [OPTIONS]" }
@@ -150,6 +179,16 @@ func (c *call) find(id string) (*vm, error) {
 	v := c.sim.vms[n]
 	if v == nil || v.node != c.node || v.typ != "qemu" {
 		return nil, c.noConf(id)
+	}
+	return v, nil
+}
+
+// findHere is find for the commands that ask whether the VM runs before they
+// read its conf file: they have other words for one that is not there.
+func (c *call) findHere(id string) (*vm, error) {
+	v, err := c.find(id)
+	if err != nil {
+		return nil, failStatus(2, "unable to find configuration file for VM %s on node '%s'", id, c.node.name)
 	}
 	return v, nil
 }
@@ -199,10 +238,14 @@ func effective(v *vm, current bool) map[string]string {
 func configText(v *vm, current bool) string {
 	opts := effective(v, current)
 	if v.description != "" {
-		// One line, with encoded line breaks.
-		opts["description"] = strings.ReplaceAll(encodeText(v.description), "\n", "%0A")
+		opts["description"] = oneLine(v.description)
 	}
 	return sortedLines(opts)
+}
+
+// oneLine is a description as qm prints it, with encoded line breaks.
+func oneLine(description string) string {
+	return strings.ReplaceAll(encodeText(description), "\n", "%0A")
 }
 
 func sortedLines(opts map[string]string) string {
@@ -304,6 +347,9 @@ func (c *call) qmPending(a args) error {
 	var b strings.Builder
 	if err == nil {
 		opts := effective(v, true)
+		if v.description != "" {
+			opts["description"] = oneLine(v.description)
+		}
 		keys := slices.Collect(maps.Keys(opts))
 		for k := range v.pending {
 			if !slices.Contains(keys, k) && k != "delete" {

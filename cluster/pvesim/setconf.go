@@ -10,22 +10,31 @@ import (
 	"strings"
 )
 
-// hotplug are options that a running VM takes up at once, beside its disks.
+// hotplug are options that a running VM takes up at once, beside its disks and
+// networks. PVE: what cloud-init is told is among them, though the guest hears
+// of it at its next start.
 var hotplug = []string{
 	"name", "description", "tags", "onboot", "protection", "startup", "hookscript", "lock", "shares", "balloon",
 	"cpuunits", "cpulimit", "vmstatestorage",
+	"ciuser", "cipassword", "citype", "ciupgrade", "cicustom", "sshkeys", "nameserver", "searchdomain",
+}
+
+// plugs says whether a running VM takes up an option at once.
+func plugs(key string) bool {
+	return slices.Contains(hotplug, key) || isDisk(key) || indexed(key, "net", 31) || indexed(key, "ipconfig", 31)
+}
+
+// toldToGuest says whether cloud-init tells the guest of an option.
+func toldToGuest(key string) bool {
+	return key == "name" || slices.Contains(hotplug[slices.Index(hotplug, "ciuser"):], key) ||
+		indexed(key, "net", 31) || indexed(key, "ipconfig", 31)
 }
 
 // qmSet is PUT /nodes/N/qemu/ID/config: in the tool's own process, no task.
 func (c *call) qmSet(a args) error {
 	vmid := a.values["vmid"]
-	if len(a.values) == 1 {
-		return fail("no options specified")
-	}
-	for _, k := range splitTags(a.values["delete"]) {
-		if a.cmd.option(k) == nil {
-			return badParam(a.cmd, "delete", fmt.Sprintf("unknown option '%s'", k))
-		}
+	if err := checkSet(a); err != nil {
+		return err
 	}
 	if err := c.checkDrives(a); err != nil {
 		return err
@@ -49,9 +58,13 @@ func (c *call) qmSet(a args) error {
 	}
 	c.sim.mu.Lock()
 	err = checkBoot(v, a)
+	unset := v.unset(a)
 	c.sim.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	for _, k := range unset {
+		c.err(fmt.Sprintf("cannot delete '%s' - not set in current configuration!", k))
 	}
 	// Disks are made like those of a new VM, with this process as the worker.
 	w := &worker{call: c, ctx: c.ctx, cancel: func(error) {}, task: &task{}}
@@ -68,6 +81,33 @@ func (c *call) qmSet(a args) error {
 	c.sim.apply(v, a, fields)
 	c.sim.saveVM(v)
 	return nil
+}
+
+// checkSet are the checks of `qm set` that need no VM.
+func checkSet(a args) error {
+	changes := false
+	for k, value := range a.values {
+		changes = changes || !slices.Contains([]string{"vmid", "digest", "skiplock", "force"}, k) && (k != "delete" || value != "")
+	}
+	if !changes {
+		return fail("no options specified")
+	}
+	for _, k := range splitTags(a.values["delete"]) {
+		if _, set := a.values[k]; set {
+			return badParam(a.cmd, "delete", fmt.Sprintf("you can't use '-%s' and -delete %s' at the same time", k, k)) // sic
+		}
+		if a.cmd.option(k) == nil {
+			return badParam(a.cmd, "delete", fmt.Sprintf("unknown option '%s'", k))
+		}
+	}
+	return nil
+}
+
+// unset are the options that shall go and are not there. Sim.mu must be held.
+func (v *vm) unset(a args) []string {
+	return slices.DeleteFunc(splitTags(a.values["delete"]), func(k string) bool {
+		return v.opts[k] != "" || v.pending[k] != "" || k == "description" && v.description != ""
+	})
 }
 
 // checkChange is the check of lock and digest. Sim.mu must be held.
@@ -132,7 +172,7 @@ func updateLine(a args) string {
 // next start.
 func (s *Sim) apply(v *vm, a args, disks map[string]string) {
 	for _, k := range splitTags(a.values["delete"]) {
-		s.remove(v, k)
+		s.remove(v, k, a.is("force"))
 	}
 	for _, k := range splitTags(a.values["revert"]) {
 		v.unpend(k)
@@ -150,19 +190,53 @@ func (s *Sim) apply(v *vm, a args, disks map[string]string) {
 	}
 	for k, value := range set {
 		v.unpend(k)
-		if v.running && !slices.Contains(hotplug, k) && !isDisk(k) {
+		if v.running && !plugs(k) {
 			if v.opts[k] != value {
 				v.pend(k, value)
 			}
 			continue
 		}
+		v.untold(k, value)
 		v.opts[k] = value
 	}
 }
 
+// untold remembers what cloud-init has told the running guest of an option that
+// changes now; value is "" for one that goes.
+func (v *vm) untold(key, value string) {
+	if !v.running || !toldToGuest(key) {
+		return
+	}
+	old, was := v.opts[key]
+	told, changed := v.cloudinit[key]
+	added := splitTags(v.cloudinit["added"])
+	isNew := slices.Contains(added, key)
+	set := maps.Clone(v.cloudinit)
+	if set == nil {
+		set = map[string]string{}
+	}
+	switch {
+	case changed && value == told:
+		delete(set, key)
+	case changed, isNew && value != "", !was && value == "":
+	case isNew:
+		added = slices.DeleteFunc(added, func(k string) bool { return k == key })
+	case was:
+		set[key] = old
+	default:
+		added = append(added, key)
+	}
+	slices.Sort(added)
+	if set["added"] = strings.Join(added, ","); len(added) == 0 {
+		delete(set, "added")
+	}
+	v.cloudinit = set
+}
+
 // remove takes an option away, from a running VM perhaps at its next start. A
-// disk that is taken away becomes an unused one.
-func (s *Sim) remove(v *vm, key string) {
+// disk that is taken away becomes an unused one, unless force says that its
+// volume shall go too.
+func (s *Sim) remove(v *vm, key string, force bool) {
 	v.unpend(key)
 	value, ok := v.opts[key]
 	switch {
@@ -171,14 +245,34 @@ func (s *Sim) remove(v *vm, key string) {
 	case !ok:
 	case isDisk(key) && !isCDROM(value) && volumeOf(value) != "":
 		delete(v.opts, key)
-		v.opts[freeUnused(v.opts)] = volumeOf(value)
+		v.dontBoot(key)
+		if force {
+			s.free(v.node, []string{volumeOf(value)})
+		} else {
+			v.opts[freeUnused(v.opts)] = volumeOf(value)
+		}
 	case isUnused(key):
 		delete(v.opts, key)
 		s.free(v.node, []string{volumeOf(value)})
-	case v.running && !slices.Contains(hotplug, key) && !isDisk(key):
+	case v.running && !plugs(key):
 		v.pend("delete", strings.Join(append(splitTags(v.pending["delete"]), key), ","))
 	default:
+		v.untold(key, "")
 		delete(v.opts, key)
+		v.dontBoot(key)
+	}
+}
+
+// dontBoot takes a device out of the boot order.
+func (v *vm) dontBoot(dev string) {
+	order, ok := strings.CutPrefix(v.opts["boot"], "order=")
+	if !ok {
+		return
+	}
+	left := slices.DeleteFunc(strings.Split(order, ";"), func(d string) bool { return d == dev })
+	v.opts["boot"] = "order=" + strings.Join(left, ";")
+	if len(left) == 0 {
+		delete(v.opts, "boot")
 	}
 }
 

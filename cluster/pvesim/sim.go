@@ -45,6 +45,7 @@ type Sim struct {
 	vms           map[int]*vm
 	stores        []*store
 	tasks         []*task
+	lastSnapshot  int
 	lastPid       int
 	listVersion   int // of .vmlist
 	memberVersion int // of .members

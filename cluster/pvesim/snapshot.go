@@ -18,6 +18,7 @@ type snapshot struct {
 	opts        map[string]string // with parent and snaptime
 	description string
 	at          time.Time
+	number      int              // of all that were ever taken: times may be equal
 	state       string           // prepare and delete, while it is taken or removed
 	memory      bool             // it has the VM's memory
 	sizes       map[string]int64 // of volumes, in bytes
@@ -100,6 +101,7 @@ func (w *worker) takeSnapshot(vmid, name string, a args) error {
 		if v.guest != nil {
 			sn.disk = v.guest.Disk()
 		}
+		w.sim.rechain(v)
 		w.sim.saveVM(v)
 		return nil
 	})
@@ -130,7 +132,7 @@ func (w *worker) prepareSnapshot(vmid, name string, a args) (*vm, *snapshot, err
 			return err
 		}
 		sn = &snapshot{
-			opts: maps.Clone(v.opts), description: a.values["description"], at: w.sim.now(), state: "prepare",
+			opts: maps.Clone(v.opts), description: a.values["description"], at: w.sim.now(), state: "prepare", number: w.sim.nextSnapshot(),
 			memory: a.is("vmstate") && v.running, sizes: map[string]int64{},
 		}
 		if v.snapshots == nil {
@@ -159,9 +161,7 @@ func (w *worker) snapshotDrive(v *vm, sn *snapshot, key, name string) error {
 			return fail("volume '%s' does not exist", id)
 		}
 		sn.sizes[id] = vol.size
-		if st.kind().lvm {
-			line = fmt.Sprintf("  Logical volume \"snap_%s_%s\" created.", vol.path, name)
-		}
+		line = st.snapshotLine(vol, name, v.running && w.sim.release() >= 9)
 		return nil
 	})
 	if err != nil {
@@ -188,7 +188,7 @@ func (c *call) qmDelSnapshot(a args) error {
 			}
 			line := ""
 			err := w.do(func() error {
-				if st, vol := w.sim.volume(v.node, volumeOf(sn.opts[k])); vol != nil && st.kind().lvm {
+				if st, vol := w.sim.volume(v.node, volumeOf(sn.opts[k])); vol != nil && st.spec.Type == "lvmthin" {
 					line = fmt.Sprintf("  Logical volume \"snap_%s_%s\" successfully removed.", vol.path, name)
 				}
 				return nil
@@ -202,6 +202,7 @@ func (c *call) qmDelSnapshot(a args) error {
 		}
 		return w.do(func() error {
 			v.forgetSnapshot(name)
+			w.sim.rechain(v)
 			delete(v.opts, "lock")
 			w.sim.saveVM(v)
 			return nil
@@ -228,6 +229,11 @@ func (w *worker) holdSnapshot(vmid, name, lock string, a args) (*vm, *snapshot, 
 		}
 		if sn = v.snapshots[name]; sn == nil {
 			return fail("snapshot '%s' does not exist", name)
+		}
+		if lock == "rollback" {
+			if err := w.sim.canGoBack(v, sn, name); err != nil {
+				return err
+			}
 		}
 		if sn.state != "" && lock == "rollback" {
 			return fail("unable to rollback to incomplete snapshot (snapstate = %s)", sn.state)
@@ -284,7 +290,8 @@ func (c *call) qmRollback(a args) error {
 			}
 		}
 		err = w.do(func() error {
-			v.restore(sn, name)
+			w.sim.restore(v, sn, name)
+			w.sim.rechain(v)
 			w.sim.saveVM(v)
 			return nil
 		})
@@ -308,7 +315,7 @@ func (w *worker) rollBackDrive(v *vm, sn *snapshot, id string) error {
 			return fail("volume '%s' does not exist", id)
 		}
 		vol.size = sn.sizes[id]
-		if st.kind().lvm {
+		if st.spec.Type == "lvmthin" {
 			line = fmt.Sprintf("  Logical volume \"%s\" successfully removed.\n  Logical volume \"%s\" created.", vol.path, vol.path)
 		}
 		return nil
@@ -321,7 +328,7 @@ func (w *worker) rollBackDrive(v *vm, sn *snapshot, id string) error {
 
 // restore makes a snapshot's configuration the VM's. Disks that came later are
 // unused from then on.
-func (v *vm) restore(sn *snapshot, name string) {
+func (s *Sim) restore(v *vm, sn *snapshot, name string) {
 	opts := maps.Clone(sn.opts)
 	for _, k := range v.disks() {
 		if id := volumeOf(v.opts[k]); id != "" && !isCDROM(v.opts[k]) && !names(opts, id) {
@@ -329,7 +336,10 @@ func (v *vm) restore(sn *snapshot, name string) {
 		}
 	}
 	opts["parent"] = name
-	v.opts, v.pending = opts, nil
+	if opts["vmgenid"] != "" {
+		opts["vmgenid"] = s.uuid() // PVE: so that the guest can tell that it is another generation
+	}
+	v.opts, v.pending, v.cloudinit = opts, nil, nil
 	if v.guest != nil && sn.disk != nil {
 		v.guest.PutDisk(sn.disk)
 	}

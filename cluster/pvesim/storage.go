@@ -28,6 +28,7 @@ type volume struct {
 	vmid    int    // 0: nobody's
 	system  string // ubuntu 24.04: what a cloud image has on it
 	body    []byte // of a file that was downloaded
+	backing string // of a chain: the file that holds its newest snapshot
 	base    string // path of the volume that a linked clone stands on, "" for all others
 	created time.Time
 	silent  bool // PVE 8: files are made without a word
@@ -168,6 +169,9 @@ func (st *store) freeName(vmid int, format string) string {
 func (st *store) vmPath(vmid int, what, format string) string {
 	name := fmt.Sprintf("vm-%d-%s", vmid, what)
 	if !st.files() {
+		if format == "qcow2" { // of a chain on LVM
+			name += ".qcow2"
+		}
 		return name
 	}
 	if format != "" {

@@ -54,6 +54,9 @@ func (o *Options) checkKinds() error {
 		if !ok {
 			return fmt.Errorf("storage %s: type %q is not simulated", s.Name, s.Type)
 		}
+		if s.VolumeChain && !slices.Contains([]string{"dir", "nfs", "cifs", "lvm"}, s.Type) {
+			return fmt.Errorf("storage %s: type %s has no snapshots as volume chains", s.Name, s.Type)
+		}
 		for _, c := range s.Content {
 			if !slices.Contains(k.content, c) {
 				return fmt.Errorf("storage %s: type %s does not take %s", s.Name, s.Type, c)
@@ -63,7 +66,16 @@ func (o *Options) checkKinds() error {
 	return nil
 }
 
-func (st *store) kind() kind { return kinds[st.spec.Type] }
+func (st *store) kind() kind {
+	k := kinds[st.spec.Type]
+	if st.spec.VolumeChain {
+		k.snapshots = []string{"qcow2"}
+		if !k.files {
+			k.formats = []string{"raw", "qcow2"}
+		}
+	}
+	return k
+}
 
 // files says whether volumes are files, not block devices.
 func (st *store) files() bool { return st.kind().files }

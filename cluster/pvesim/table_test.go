@@ -62,12 +62,12 @@ func TestCheck(t *testing.T) {
 		{"net0", "virtio,colour=red", "invalid format - format error\nnet0.colour: property is not defined in schema and the schema does not allow additional properties\n"},
 		{"net0", "virtio,tag=1,tag=2", "invalid format - format error\nnet0.tag: duplicate key in comma-separated list property: tag\n"},
 		{"ipconfig0", "ip=192.168.0.5/24,gw=192.168.0.1,ip6=auto", ""},
-		{"ipconfig0", "gw=192.168.0.1", "invalid format - format error\nipconfig0.ip: missing property - 'gw' requires this property\n"},
+		{"ipconfig0", "gw=192.168.0.1", "invalid format - format error\nipconfig0.ip: missing property required by 'ipconfig0.gw'\n"},
 		{"scsi0", "local-lvm:0,import-from=/img,discard=on,ssd=1,iothread=1", ""},
 		{"scsi0", "local-lvm:8,discard=maybe", "invalid format - format error\nscsi0.discard: value 'maybe' does not have a value in the enumeration 'ignore, on'\n"},
 		{"cpu", "host,flags=+aes", ""},
 		{"cpu", "x86-64-v4", ""},
-		{"cpu", "custom-mine", "invalid format - CPU-Model mine doesn't exist\n"},
+		{"cpu", "custom-mine", "invalid format - Custom cputype 'mine' not found\n"},
 		{"nameserver", "1.1.1.1 2606:4700::1111", ""},
 		{"tags", "", ""},
 		{"description", strings.Repeat("x", 8193), "value may only be 8192 characters long"},
@@ -75,7 +75,7 @@ func TestCheck(t *testing.T) {
 		{"serial0", "pipe", "value does not match the regex pattern"},
 		{"smbios1", "uuid=729f3f85-fd6e-4b8b-8b71-e459545ed688", ""},
 	} {
-		if _, got := create.option(x.key).check(x.key, x.value); got != x.reason {
+		if _, got := create.option(x.key).check(x.key, x.value, rules{release: 9}); got != x.reason {
 			t.Errorf("--%s %s: %q, want %q", x.key, x.value, got, x.reason)
 		}
 	}
@@ -128,11 +128,11 @@ func FuzzCheck(f *testing.F) {
 		if o == nil {
 			t.Skip()
 		}
-		normal, reason := o.check(key, value)
+		normal, reason := o.check(key, value, rules{release: 9})
 		if reason != "" {
 			return
 		}
-		again, reason := o.check(key, normal)
+		again, reason := o.check(key, normal, rules{release: 9})
 		if again != normal || reason != "" {
 			t.Errorf("--%s %q became %q, then %q, %q", key, value, normal, again, reason)
 		}

@@ -109,7 +109,16 @@ func labOptions() pvesim.Options {
 // one.
 func labs(transcript string) pvesim.Options {
 	o := labOptions()
-	if transcript == "node" {
+	switch transcript {
+	case "chain":
+		o.Storages = append(o.Storages,
+			pvesim.StorageSpec{Name: "zfs", Type: "zfspool", Content: []string{"images"}, Capacity: 12 << 30},
+			pvesim.StorageSpec{Name: "chain", Type: "dir", Content: []string{"images"}, Capacity: 12 << 30, VolumeChain: true},
+			pvesim.StorageSpec{Name: "thick", Type: "lvm", Content: []string{"images"}, Capacity: 12 << 30, VolumeChain: true})
+	case "devices":
+		o.Mappings = []pvesim.MappingSpec{{Name: "gpu", Nodes: []string{"pve1"}}, {Name: "stick"}, {Name: "nic", Live: true}}
+		o.CPUModels = map[string]string{"ours": "aes avx2", "theirs": "amx-tile"}
+	case "node":
 		o.Nodes[0].CPUs, o.Nodes[1].Bridges = 2, []string{"vmbr0", "vmbr1"}
 		o.VNets = []pvesim.VNetSpec{{Name: "blue", Zone: "left", Nodes: []string{"pve1"}}, {Name: "green", Zone: "right", Nodes: []string{"pve2"}}}
 	}
@@ -157,6 +166,8 @@ func happen(t *testing.T, s *pvesim.Sim, words []string) {
 		s.HoldLock(vmid, words[2])
 	case "deaf":
 		s.Deaf(vmid)
+	case "ha":
+		s.HAManaged(vmid)
 	default:
 		t.Fatalf("nothing happens by the name of %s", words[0])
 	}

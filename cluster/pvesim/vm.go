@@ -22,6 +22,7 @@ type vm struct {
 	description string
 	opts        map[string]string // its conf file; a created VM has only lock until the end
 	pending     map[string]string // what a running VM takes up at its next start
+	cloudinit   map[string]string // what the running guest was told and is changed since; added: what it was not told
 	snapshots   map[string]*snapshot
 	running     bool
 	paused      bool // it has a process, which stands still
@@ -50,6 +51,9 @@ func (v *vm) conf() string {
 	b.WriteString(commented(v.description) + sortedLines(v.opts))
 	if len(v.pending) > 0 {
 		b.WriteString("\n[PENDING]\n" + sortedLines(v.pending))
+	}
+	if v.cloudinit != nil && v.hasCloudinit() {
+		b.WriteString("\n[special:cloudinit]\n" + sortedLines(v.cloudinit))
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.snapshots)) {
 		b.WriteString("\n[" + name + "]\n" + v.snapshots[name].conf())
