@@ -125,7 +125,7 @@ func specOf(req commands.VMRequest, vm provision.VM, now time.Time) (provision.S
 	case commands.Power:
 		return provision.Power{Do: r.Do, VM: ref}, nil
 	case commands.Set:
-		return provision.Set{VM: ref, Cores: r.Cores, MemoryMB: r.MemoryMB, GrowMB: r.GrowMB}, nil
+		return provision.Set{VM: ref, Cores: r.Cores, MemoryMB: r.MemoryMB, GrowMB: r.GrowMB, Disk: r.Disk}, nil
 	case commands.Destroy:
 		return provision.Destroy{VM: ref, Detached: r.Detached}, nil
 	case commands.Migrate:

@@ -73,7 +73,11 @@ func changesOf(s provision.Set) []string {
 		all = append(all, commands.Size(int64(s.MemoryMB))+" of memory")
 	}
 	if s.GrowMB != 0 {
-		all = append(all, "disk +"+commands.Size(s.GrowMB))
+		what := "disk"
+		if s.Disk != "" && s.Disk != provision.TheBootDisk {
+			what = "disk " + s.Disk
+		}
+		all = append(all, what+" +"+commands.Size(s.GrowMB))
 	}
 	return all
 }

@@ -60,13 +60,6 @@ func CPUOf(node string, flags []string) NodeCPU {
 // BaselineOf is the best CPU type that a machine with these flags can run.
 func BaselineOf(flags []string) string { return CPUOf("", flags).Type }
 
-// CPUFits reports whether a machine whose best type is baseline can run a VM of
-// a CPU type. Of types beyond the baselines nobody can tell; they pass.
-func CPUFits(cpu, baseline string) bool {
-	name, _, _ := strings.Cut(cpu, ",")
-	return cpuRank(name) <= cpuRank(baseline)
-}
-
 // IsBaseline reports whether name is one of the CPU types that Baseline can
 // give: kvm64, x86-64-v2, x86-64-v2-AES, x86-64-v3, x86-64-v4.
 func IsBaseline(name string) bool { return cpuRank(name) >= 0 }

@@ -165,8 +165,9 @@ type Volume struct {
 	ID      string // STORE:PATH, never built by hand
 	Content string // images, import, iso, ...
 	Format  string
-	Size    int64 // bytes
-	VMID    int   // 0 when nobody owns it
+	Size    int64  // bytes
+	VMID    int    // 0 when nobody owns it
+	Parent  string // what it stands on, as PVE says it; "" when it stands alone
 }
 
 // NodeStatus is what `pvesh get /nodes/N/status` tells.
@@ -189,9 +190,11 @@ type NewVM struct {
 	NUMA         bool
 	CPU          string // x86-64-v2-AES, kvm64, ...
 	Storage      string // where disk and cloud-init drive go
+	Format       string // of the disk: raw, qcow2; "" leaves it to the storage
 	ImportFrom   string // volume id or absolute path on the node
 	Bridge       string // vmbr0
 	VLAN         int    // 0: untagged
+	MAC          string // of its network card; "" for a new one
 	IPConfig     string // ip=192.168.0.101/24,gw=192.168.0.1
 	Nameserver   string // "" leaves it to the node
 	User         string

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	_ "embed"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -195,7 +196,7 @@ func cmdCreate(vm NewVM) Cmd {
 		"--ostype", "l26",
 		"--net0", vm.net0(),
 		"--scsihw", "virtio-scsi-single",
-		"--scsi0", vm.Storage+":0,import-from="+vm.ImportFrom+",discard=on",
+		"--scsi0", vm.disk(),
 		"--ide2", vm.Storage+":cloudinit",
 		"--boot", "order=scsi0",
 		"--serial0", "socket",
@@ -212,10 +213,34 @@ func cmdCreate(vm NewVM) Cmd {
 		c.Argv = append(c.Argv, "--tags", strings.Join(vm.Tags, ";"))
 	}
 	if vm.Description != "" {
-		c.Argv = append(c.Argv, "--description", vm.Description)
+		c.Argv = append(c.Argv, "--description", inASCII(vm.Description))
 	}
 	vm.guestOptions(&c)
 	return changes(c)
+}
+
+// disk is the VM's disk. PVE: a file that is imported by its path becomes a raw
+// disk unless another format is asked for.
+func (vm NewVM) disk() string {
+	disk := vm.Storage + ":0,import-from=" + vm.ImportFrom
+	if vm.Format != "" {
+		disk += ",format=" + vm.Format
+	}
+	return disk + ",discard=on"
+}
+
+// inASCII writes what is beyond ASCII as %XX, for arguments that people read. PVE
+// 9: where the shell has no locale, each byte of it would become U+FFFD.
+func inASCII(text string) string {
+	var b strings.Builder
+	for i := range len(text) {
+		if text[i] < 0x80 {
+			b.WriteByte(text[i])
+		} else {
+			fmt.Fprintf(&b, "%%%02X", text[i])
+		}
+	}
+	return b.String()
 }
 
 func flag(on bool) string {

@@ -35,7 +35,7 @@ func cmdSet(vmid int, o Options) Cmd {
 	}
 	option("--name", o.Name)
 	option("--ipconfig0", o.IPConfig)
-	option("--description", o.Description)
+	option("--description", inASCII(o.Description))
 	option("--delete", o.Delete)
 	return changes(qm("set", vmid, args...))
 }
@@ -43,7 +43,7 @@ func cmdSet(vmid int, o Options) Cmd {
 func cmdSnapshot(vmid int, name, description string) Cmd {
 	args := []string{name}
 	if description != "" {
-		args = append(args, "--description", description)
+		args = append(args, "--description", inASCII(description))
 	}
 	return changes(qm("snapshot", vmid, args...))
 }
@@ -79,7 +79,7 @@ func cmdMigrate(m Migration) Cmd {
 func cmdClone(c NewClone) Cmd {
 	args := []string{strconv.Itoa(c.NewID), "--name", c.Name, "--full", "1"}
 	if c.Description != "" {
-		args = append(args, "--description", c.Description)
+		args = append(args, "--description", inASCII(c.Description))
 	}
 	if c.Storage != "" {
 		args = append(args, "--storage", c.Storage)

@@ -235,7 +235,7 @@ func decodeVolumes(data []byte) ([]Volume, error) {
 	for _, f := range list {
 		volumes = append(volumes, Volume{
 			ID: f.text("volid"), Content: f.text("content"), Format: f.text("format"),
-			Size: f.int("size"), VMID: int(f.int("vmid")),
+			Size: f.int("size"), VMID: int(f.int("vmid")), Parent: f.text("parent"),
 		})
 	}
 	slices.SortFunc(volumes, func(a, b Volume) int { return strings.Compare(a.ID, b.ID) })
@@ -313,7 +313,9 @@ func decodeText(s string) string {
 }
 
 // decodeAddresses reads what scripts/addresses.sh prints. Snapshots are passed
-// over; pending changes count.
+// over; pending changes count, and so does what a running guest was told and still
+// has. PVE: an address that is changed while the VM runs is the current one at
+// once, and the guest's own goes to a section of its own until the next start.
 func decodeAddresses(data []byte) map[netip.Addr]int {
 	addrs := map[netip.Addr]int{}
 	file, section := "", ""
@@ -327,7 +329,7 @@ func decodeAddresses(data []byte) map[netip.Addr]int {
 			continue
 		}
 		vmid, err := strconv.Atoi(strings.TrimSuffix(path.Base(file), ".conf"))
-		if err != nil || section != "" && section != "PENDING" {
+		if err != nil || !slices.Contains([]string{"", "PENDING", "special:cloudinit"}, section) {
 			continue
 		}
 		_, value, _ := strings.Cut(text, ":")

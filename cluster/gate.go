@@ -54,7 +54,7 @@ var commandLines = []string{
 	"qm guest cmd VMID network-get-interfaces",
 	"qm disk resize VMID DISK NUMBER",
 	"qm set VMID [--cores NUMBER] [--memory NUMBER] [--balloon NUMBER] [--name DNSNAME] [--ipconfig0 IPCONFIG] [--description TEXT] [--delete OPTIONS]",
-	"qm set VMID --memory NUMBER --cores NUMBER --cpu CPU --numa FLAG --net0 virtio,bridge=BRIDGEVLAN --ipconfig0 IPCONFIG" +
+	"qm set VMID --memory NUMBER --cores NUMBER --cpu CPU --numa FLAG --net0 NETCARD,bridge=BRIDGEVLAN --ipconfig0 IPCONFIG" +
 		" --smbios1 uuid=UUID --tags TAGS --onboot FLAG [--balloon NUMBER] [--nameserver NAMESERVERS] [--ciuser USER] [--cipassword HASH]" +
 		" [--sshkeys /dev/stdin]",
 	"qm template VMID",
@@ -71,7 +71,7 @@ var commandLines = []string{
 
 var taskLines = []string{
 	"qm create VMID --name DNSNAME --memory NUMBER --cores NUMBER --cpu CPU --numa FLAG --ostype l26" +
-		" --net0 virtio,bridge=BRIDGEVLAN --scsihw virtio-scsi-single --scsi0 STORAGE:0,import-from=SOURCE,discard=on" +
+		" --net0 virtio,bridge=BRIDGEVLAN --scsihw virtio-scsi-single --scsi0 STORAGE:0,import-from=SOURCEFORMAT,discard=on" +
 		" --ide2 STORAGE:cloudinit --boot order=scsi0 --serial0 socket --vga serial0 --agent enabled=1 --onboot FLAG" +
 		" --ciupgrade 0 --ipconfig0 IPCONFIG [--smbios1 uuid=UUID] [--tags TAGS] [--description TEXT] [--balloon NUMBER]" +
 		" [--nameserver NAMESERVERS] [--ciuser USER] [--cipassword HASH] [--sshkeys /dev/stdin]",
@@ -125,7 +125,8 @@ func (cfg GateConfig) places() []place {
 		{"NODE", inner(nodeName)},
 		{"STORAGE", inner(storageName)},
 		{"VOLUME", volume},
-		{"SOURCE", literal(cfg.ImageDir+"/") + file + "|" + volume},
+		{"SOURCEFORMAT", "(?:" + literal(cfg.ImageDir+"/") + file + "|" + volume + ")(?:,format=" + inner(diskFormat) + ")?"},
+		{"NETCARD", "virtio(?:=" + inner(macAddress) + ")?"},
 		{"FILE", file},
 		{"IMAGE", inner(imageKey)},
 		{"UPID", strings.NewReplacer("[^:", `[^\x00:`, `\s`, whiteSpace).Replace(strings.Trim(upid.String(), "^$"))},

@@ -186,8 +186,25 @@ type MigrationCheck struct {
 	Running      bool
 	LocalDisks   []LocalDisk
 	LocalDevices []string // PCI, USB and the like: they block
+	Mapped       []Mapped // devices that the VM names as the cluster knows them, by key
 	Unavailable  []string // storages that the target does not have
 	Blocking     []string // HA resources that must not be on the target too
+}
+
+// Mapped is a device that is on each node what the cluster's mapping says.
+type Mapped struct {
+	Key     string // hostpci0, usb1
+	Name    string // of the mapping
+	Live    bool   // a VM that runs can take it along
+	Missing bool   // the target has none
+}
+
+// String names a device with its mapping: gpu (hostpci0).
+func (m Mapped) String() string {
+	if m.Name == "" {
+		return m.Key
+	}
+	return fmt.Sprintf("%s (%s)", m.Name, m.Key)
 }
 
 // LocalDisk is a volume on a storage that is not shared.
@@ -221,7 +238,14 @@ func decodeMigrationCheck(data []byte, target string) (MigrationCheck, error) {
 	if err != nil {
 		return MigrationCheck{}, err
 	}
-	check := MigrationCheck{Running: f.bool("running"), LocalDevices: f.texts("local_resources")}
+	check := MigrationCheck{Running: f.bool("running"), Mapped: mappedDevices(f, target)}
+	// PVE: mapped ones may stand there too, though they keep a VM only from where
+	// they are missing, or from moving while it runs.
+	for _, key := range f.texts("local_resources") {
+		if !slices.ContainsFunc(check.Mapped, func(m Mapped) bool { return m.Key == key }) {
+			check.LocalDevices = append(check.LocalDevices, key)
+		}
+	}
 	for _, d := range f.objects("local_disks") {
 		check.LocalDisks = append(check.LocalDisks, LocalDisk{
 			Volume: d.text("volid"), Size: d.int("size"), CDROM: d.bool("cdrom"), Unused: d.bool("is_unused"),
@@ -235,6 +259,24 @@ func decodeMigrationCheck(data []byte, target string) (MigrationCheck, error) {
 		check.Blocking = append(check.Blocking, r.text("sid"))
 	}
 	return check, nil
+}
+
+// mappedDevices reads them. PVE 8 lists their keys alone.
+func mappedDevices(f fields, target string) []Mapped {
+	info := f.object("mapped-resource-info")
+	missing := f.object("not_allowed_nodes").object(target).texts("unavailable-resources")
+	keys := f.texts("mapped-resources")
+	for key := range info {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	var all []Mapped
+	for _, key := range slices.Compact(keys) {
+		all = append(all, Mapped{
+			Key: key, Name: info.object(key).text("name"), Live: info.object(key).bool("live-migration"), Missing: slices.Contains(missing, key),
+		})
+	}
+	return all
 }
 
 // texts are the strings of a list, sorted.

@@ -15,6 +15,8 @@ var (
 	storageName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_.-]*[a-zA-Z0-9]$`)
 	volumeName  = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_.-]*[a-zA-Z0-9]:[^\s,]+$`)
 	diskName    = regexp.MustCompile(`^(scsi|virtio|sata|ide|efidisk|tpmstate)[0-9]{1,2}$`)
+	diskFormat  = regexp.MustCompile(`^(raw|qcow2)$`)
+	macAddress  = regexp.MustCompile(`^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$`)
 	bridgeName  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]*$`)
 	cpuName     = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 	userName    = regexp.MustCompile(`^[a-z_][a-z0-9_.-]*$`)
@@ -63,6 +65,8 @@ func (vm NewVM) check() error {
 	optional("nameserver", nameservers, vm.Nameserver)
 	optional("user name", userName, vm.User)
 	optional("UUID", uuidPattern, vm.UUID)
+	optional("format of a disk", diskFormat, vm.Format)
+	optional("MAC address", macAddress, vm.MAC)
 	for _, tag := range vm.Tags {
 		errs = append(errs, checkName("tag", tagName, tag))
 	}
@@ -73,6 +77,7 @@ func (vm NewVM) check() error {
 	}
 	// The value is not quoted: it may be a password in clear text.
 	refuse(vm.PasswordHash != "" && !cryptHash.MatchString(vm.PasswordHash), "the password is not hashed ($5$ or $6$)")
+	refuse(inASCII(vm.ImportFrom) != vm.ImportFrom, "PVE finds no file whose path has other letters than those of ASCII")
 	refuse(vm.Cores < 1, "a VM needs a core")
 	refuse(vm.MemoryMB < 16, "a VM needs 16 MiB of memory")
 	refuse(vm.BalloonMB < 0 || vm.BalloonMB > vm.MemoryMB, "the balloon can't be larger than the memory")

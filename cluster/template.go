@@ -14,11 +14,12 @@ import (
 func cmdTemplate(vmid int) Cmd { return changes(qm("template", vmid)) }
 
 func cmdLinkedClone(c NewClone) Cmd {
-	return changes(qm("clone", c.VMID, strconv.Itoa(c.NewID), "--name", c.Name, "--full", "0", "--description", c.Description))
+	return changes(qm("clone", c.VMID, strconv.Itoa(c.NewID), "--name", c.Name, "--full", "0", "--description", inASCII(c.Description)))
 }
 
 // cmdConfigure makes of a clone what cmdCreate would have made: all options that
-// the template can't have had. Run again, it changes nothing more.
+// the template can't have had. Run again, it changes nothing more. PVE: a network
+// card that is set without its MAC address gets a new one.
 func cmdConfigure(vm NewVM) Cmd {
 	c := qm("set", vm.VMID,
 		"--memory", strconv.Itoa(vm.MemoryMB),
@@ -37,7 +38,11 @@ func cmdConfigure(vm NewVM) Cmd {
 
 // net0 is the VM's network interface.
 func (vm NewVM) net0() string {
-	net := "virtio,bridge=" + vm.Bridge
+	net := "virtio"
+	if vm.MAC != "" {
+		net += "=" + vm.MAC
+	}
+	net += ",bridge=" + vm.Bridge
 	if vm.VLAN > 0 {
 		net += ",tag=" + strconv.Itoa(vm.VLAN)
 	}
@@ -114,6 +119,11 @@ func (c *Cluster) Configure(ctx context.Context, node string, vm NewVM) error {
 	if vm.UUID == "" || len(vm.Tags) == 0 {
 		return fmt.Errorf("%w: a clone is given a uuid and tags of its own", ErrNotStarted)
 	}
-	_, err := c.on(ctx, node, cmdConfigure(vm))
+	conf, err := c.VMConfig(ctx, node, vm.VMID)
+	if err != nil {
+		return err
+	}
+	vm.MAC = conf.MAC()
+	_, err = c.on(ctx, node, cmdConfigure(vm))
 	return onVM(err, "configure VM", vm.VMID)
 }

@@ -168,6 +168,10 @@ func TestMistakes(t *testing.T) {
 		{"/vm set web-1", "set wants something to change: --cpu, --ram or --disk", "/vm set web-1 --cpu 4", "cpu"},
 		{"/vm set web-1 --disk 20G", "--disk grows by a size with a plus before it, like +20G, got 20G", "/vm set web-1 --disk +20G", "disk"},
 		{"/vm set web-1 --disk -5G", "--disk can only grow, by a size like +20G, got -5G", "/vm set web-1 --disk +20G", "disk"},
+		{"/vm set web-1 --disk virtio1:20G", "--disk grows by a size with a plus before it, like +20G, got 20G", "/vm set web-1 --disk virtio1:+20G", "disk"},
+		{"/vm set web-1 --disk virtio1:-5G", "--disk can only grow, by a size like +20G, got -5G", "/vm set web-1 --disk virtio1:+20G", "disk"},
+		{"/vm set web-1 --disk disk1:+5G", "--disk names the disk that grows like virtio1:+20G, got disk1:+5G", "/vm set web-1 --cpu 4", "disk"},
+		{"/vm set web-1 --disk scsi0:scsi1:+5G", "--disk wants a size like 20G, got scsi1:+5G", "/vm set web-1 --disk scsi0:+20G", "disk"},
 		{"/vm set web-1 --disk +much", "--disk wants a size like 20G, got much", "/vm set web-1 --disk +20G", "disk"},
 		{"/vm set web-1 --disk +1M", "--disk wants a size from 1G to 128T, got 1M", "/vm set web-1 --disk +1G", "disk"},
 		{"/vm migrate web-1", "migrate wants NODE: the node to move it to", "/vm migrate web-1 pve2", "node"},
@@ -355,7 +359,7 @@ func TestBuild(t *testing.T) {
 }
 
 var lines = []string{
-	"/vm set web-1 --disk +20G --ram 1.5G", "/vm migrate --node pve2 web-1 --online --storage ceph", "/vm can <@U1> migrate web-1 --node pve2", "/vm audit slack/U1",
+	"/vm set web-1 --disk +20G --ram 1.5G", "/vm set web-1 --disk virtio1:+20G", "/vm migrate --node pve2 web-1 --online --storage ceph", "/vm can <@U1> migrate web-1 --node pve2", "/vm audit slack/U1",
 	"/vm snapshot web-1 --name before-1", "/vm extend web-1 2w", "/vm destroy 101 --detached --dry-run", "/vm clone web-1 web-2", "/vm drain pve2",
 	"/vm install ubuntu 24.04 --name web-1 --cpu 4 --ram 8G --disk 64G --count 2",
 	"/vm install debian:bookworm --key " + exampleKey + " --id 190",

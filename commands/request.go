@@ -89,7 +89,8 @@ type (
 	Set struct {
 		VM              string
 		Cores, MemoryMB int
-		GrowMB          int64 // so much larger the disk becomes, in MiB
+		GrowMB          int64  // so much larger the disk becomes, in MiB
+		Disk            string // which one grows, like virtio1; "": the only one
 	}
 	// Migrate asks for a move to Node. Mode is online, offline, or "" for what
 	// the VM's state calls for; Storage is the target's, "" keeps the names.

@@ -149,7 +149,7 @@ var table = newGrammar(
 			{Name: "disk", Type: TypeGrowth, Bare: "G", Min: minGrowth, Max: ofDisk.Max, Summary: "By how much its disk grows, like +20G", Default: "as it is", Example: "+20G", Offers: []string{"+10G", "+20G", "+50G", "+100G"}},
 		},
 		Examples: []string{"/vm set web-1 --cpu 4 --ram 8G", "/vm set web-1 --disk +20G"},
-		Notes:    []string{"A disk can't shrink."},
+		Notes:    []string{"A disk can't shrink.", "Of several disks, say which one grows: --disk virtio1:+20G."},
 		Sited:    true,
 		build:    buildSet,
 		fields:   setFields,

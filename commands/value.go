@@ -275,9 +275,30 @@ func checkSize(p Param, raw string) (value, *fault) {
 	return value{}, faultf(Size(fix), "wants a size%s, got %s%s", p.span(Size), clip(raw), hint)
 }
 
-// checkGrowth reads +20G. The plus is asked for, so that nobody who means "20G
-// in all" gets 20G more.
+// diskRE is a disk of a VM: its bus with its number.
+var diskRE = regexp.MustCompile(`^(ide|scsi|virtio|sata)[0-9]{1,2}$`)
+
+// checkGrowth reads +20G, or virtio1:+20G where the disk is named that grows.
 func checkGrowth(p Param, raw string) (value, *fault) {
+	disk, size, named := strings.Cut(raw, ":")
+	if !named {
+		return checkPlus(p, raw)
+	}
+	disk = strings.ToLower(strings.TrimSpace(disk))
+	if !diskRE.MatchString(disk) {
+		return value{}, faultf("", "names the disk that grows like virtio1:%s, got %s", p.Example, clip(raw))
+	}
+	v, f := checkPlus(p, strings.TrimSpace(size))
+	if f != nil {
+		return value{}, faultf(disk+":"+f.fix, "%s", f.say)
+	}
+	v.text = disk + ":" + v.text
+	return v, nil
+}
+
+// checkPlus reads +20G. The plus is asked for, so that nobody who means "20G
+// in all" gets 20G more.
+func checkPlus(p Param, raw string) (value, *fault) {
 	size, plus := strings.CutPrefix(raw, "+")
 	if strings.HasPrefix(raw, "-") {
 		return value{}, faultf(p.Example, "can only grow, by a size like %s, got %s", p.Example, clip(raw))

@@ -25,6 +25,9 @@ func yes(on bool) string {
 
 func buildSet(v values) (Request, *Mistake) {
 	r := Set{VM: v.text("vm"), Cores: int(v.num("cpu")), MemoryMB: int(v.num("ram")), GrowMB: v.num("disk")}
+	if disk, _, named := strings.Cut(v.text("disk"), ":"); named {
+		r.Disk = disk
+	}
 	if r.Cores == 0 && r.MemoryMB == 0 && r.GrowMB == 0 {
 		return nil, &Mistake{
 			Say:   "set wants something to change: --cpu, --ram or --disk",
@@ -40,6 +43,9 @@ func setFields(r Request) Fields {
 	f := Fields{"vm": s.VM, "cpu": number(int64(s.Cores)), "ram": Size(int64(s.MemoryMB))}
 	if s.GrowMB > 0 {
 		f["disk"] = "+" + Size(s.GrowMB)
+		if s.Disk != "" {
+			f["disk"] = s.Disk + ":" + f["disk"]
+		}
 	}
 	return f
 }

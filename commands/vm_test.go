@@ -23,6 +23,7 @@ func TestParseVMVerbs(t *testing.T) {
 		{"/vm destroy web-1", Destroy{VM: "web-1"}},
 		{"/vm rm web-1 \u2014detached --plan", Destroy{VM: "web-1", Detached: true, DryRun: true}},
 		{"/vm set web-1 --cpu 4", Set{VM: "web-1", Cores: 4}},
+		{"/vm set web-1 --disk VirtIO1:+20G", Set{VM: "web-1", GrowMB: 20480, Disk: "virtio1"}},
 		{"/vm set web-1 --memory 8 GB --disk +20G", Set{VM: "web-1", MemoryMB: 8192, GrowMB: 20480}},
 		{"/vm set web-1 --disk=+20", Set{VM: "web-1", GrowMB: 20480}},
 		{"/vm set web-1 --disk +1 TB --cpu 2", Set{VM: "web-1", GrowMB: 1 << 20, Cores: 2}},

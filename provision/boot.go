@@ -41,7 +41,7 @@ func (k *kit) growDisk(ctx context.Context, w *Work) error {
 		return err
 	}
 	w.Result("disk of %s", size(w.install().DiskMB))
-	return failed("growing the disk", node, k.cluster.Resize(ctx, node, w.Facts().VMID, bootDisk, w.install().DiskMB<<20))
+	return failed("growing the disk", node, k.cluster.Resize(ctx, node, w.Facts().VMID, newDisk, w.install().DiskMB<<20))
 }
 
 func (k *kit) diskGrown(ctx context.Context, w *Work) (bool, error) {
@@ -50,7 +50,7 @@ func (k *kit) diskGrown(ctx context.Context, w *Work) (bool, error) {
 		return false, err
 	}
 	w.Result("disk of %s", size(w.install().DiskMB))
-	return c.DiskSize(bootDisk) >= w.install().DiskMB<<20, nil
+	return c.DiskSize(newDisk) >= w.install().DiskMB<<20, nil
 }
 
 func (k *kit) startVM(ctx context.Context, w *Work) error {

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -32,10 +33,10 @@ func (k *kit) prepareSet(ctx context.Context, s Set) (Spec, error) {
 	if c.Options["template"] == "1" {
 		return nil, Errorf(Conflict, "%s is a template; change what is made from it", ref)
 	}
-	if s.GrowMB > 0 && c.Options[bootDisk] == "" {
-		return nil, Errorf(Conflict, "%s has no disk %s that could grow", ref, bootDisk)
+	if s.Disk, err = growing(s, c); err != nil {
+		return nil, err
 	}
-	if err := k.settings.allow(Install{Cores: s.Cores, MemoryMB: s.MemoryMB, DiskMB: c.DiskSize(bootDisk)>>20 + s.GrowMB}); err != nil {
+	if err := k.settings.allow(Install{Cores: s.Cores, MemoryMB: s.MemoryMB, DiskMB: c.DiskSize(s.disk(c))>>20 + s.GrowMB}); err != nil {
 		return nil, err
 	}
 	return s, k.holds(ctx, s, c)
@@ -114,6 +115,7 @@ func (k *kit) readSize(ctx context.Context, w *Work) error {
 	}
 	was := sizeIn(c)
 	was.BalloonMB = option(c, "balloon", 0)
+	was.DiskMB = c.DiskSize(w.Job().Order.Spec.(Set).disk(c)) >> 20
 	w.Result("%s", was)
 	return w.Learn(ctx, Facts{VMID: ref.VMID, Name: ref.Name, Node: ref.Node, Was: was})
 }
@@ -121,7 +123,7 @@ func (k *kit) readSize(ctx context.Context, w *Work) error {
 // sizeIn is how large a VM is by its configuration.
 func sizeIn(c cluster.VMConfig) Size {
 	n := c.CPUs()
-	size := Size{Cores: n.Count(), MemoryMB: option(c, "memory", 512), DiskMB: c.DiskSize(bootDisk) >> 20}
+	size := Size{Cores: n.Count(), MemoryMB: option(c, "memory", 512), DiskMB: c.DisksSize() >> 20}
 	if n.Sockets > 1 {
 		size.Sockets = n.Sockets
 	}
@@ -197,18 +199,19 @@ func (k *kit) resetSize(ctx context.Context, w *Work) error {
 func growTo(w *Work) int64 { return w.Facts().Was.DiskMB + w.Job().Order.Spec.(Set).GrowMB }
 
 func (k *kit) growBy(ctx context.Context, w *Work) error {
-	if w.Job().Order.Spec.(Set).GrowMB == 0 {
+	s := w.Job().Order.Spec.(Set)
+	if s.GrowMB == 0 {
 		w.Result("not asked for")
 		return nil
 	}
 	return k.change(ctx, w, "growing the disk", func(ctx context.Context, node string, vmid int) error {
-		return k.cluster.Resize(ctx, node, vmid, bootDisk, growTo(w)<<20)
+		return k.cluster.Resize(ctx, node, vmid, cmp.Or(s.Disk, newDisk), growTo(w)<<20)
 	})
 }
 
 func (k *kit) hasGrown(ctx context.Context, w *Work) (bool, error) {
 	_, c, err := k.meant(ctx, w)
-	return err == nil && c.DiskSize(bootDisk)>>20 >= growTo(w), err
+	return err == nil && c.DiskSize(w.Job().Order.Spec.(Set).disk(c))>>20 >= growTo(w), err
 }
 
 func (k *kit) tellSize(ctx context.Context, w *Work) error {
@@ -217,7 +220,7 @@ func (k *kit) tellSize(ctx context.Context, w *Work) error {
 		return err
 	}
 	s, was := w.Job().Order.Spec.(Set), w.Facts().Was
-	now := Size{Cores: s.Cores, MemoryMB: s.MemoryMB, DiskMB: c.DiskSize(bootDisk) >> 20}
+	now := Size{Cores: s.Cores, MemoryMB: s.MemoryMB, DiskMB: c.DiskSize(s.disk(c)) >> 20}
 	overwrite(&was.Cores, now.Cores)
 	overwrite(&was.MemoryMB, now.MemoryMB)
 	overwrite(&was.DiskMB, now.DiskMB)
@@ -230,7 +233,7 @@ func (k *kit) tellSize(ctx context.Context, w *Work) error {
 		w.Result("%s, CPU and memory from its next start on", was)
 	}
 	return k.updateRecord(ctx, ref, func(r *VMRecord) {
-		r.Cores, r.MemoryMB, r.DiskMB = was.Cores, was.MemoryMB, was.DiskMB
+		r.Cores, r.MemoryMB, r.DiskMB = was.Cores, was.MemoryMB, c.DisksSize()>>20
 	})
 }
 

@@ -87,9 +87,9 @@ func (k *kit) checkSource(ctx context.Context, w *Work) error {
 	if err != nil {
 		return err
 	}
-	storage, _, ok := strings.Cut(c.Options[bootDisk], ":")
+	storage, _, ok := strings.Cut(c.Options[mainDisk(c)], ":")
 	if !ok {
-		return Errorf(Conflict, "%s has no disk %s to be copied", ref, bootDisk)
+		return Errorf(Conflict, "%s has no disk to be copied", ref)
 	}
 	w.Result("%s on %s, storage %s", ref, ref.Node, storage)
 	return w.Learn(ctx, Facts{

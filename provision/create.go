@@ -218,10 +218,10 @@ func (k *kit) followImport(ctx context.Context, w *Work) error {
 	if err != nil {
 		return err
 	}
-	if !ours(c, w.Job()) || c.Lock() != "" || c.Options[bootDisk] == "" {
+	if !ours(c, w.Job()) || c.Lock() != "" || c.Options[newDisk] == "" {
 		return Errorf(Failed, "VM %d was not created as ordered: its configuration on %s is incomplete", f.VMID, f.Node)
 	}
-	volume, _, _ := strings.Cut(c.Options[bootDisk], ",")
+	volume, _, _ := strings.Cut(c.Options[newDisk], ",")
 	w.Result("%s", volume)
 	if task.Key == "" {
 		return nil
@@ -229,8 +229,8 @@ func (k *kit) followImport(ctx context.Context, w *Work) error {
 	return k.forget(ctx, w, task)
 }
 
-// bootDisk is the disk that NewVM makes.
-const bootDisk = "scsi0"
+// newDisk is the disk that NewVM makes.
+const newDisk = "scsi0"
 
 // removeVM undoes the create: it waits for a task that still runs, makes sure
 // that the VM is the job's own, and removes it with its disks.

@@ -54,8 +54,9 @@ type flightCheck struct {
 	check     cluster.MigrationCheck // what it says
 	snapshots []cluster.VMSnapshot
 	ha        bool
-	baseline  string   // of the target
-	missing   []string // flags of the source's CPU that the target's has not
+	baseline  string          // of the target
+	missing   []string        // flags of the source's CPU that the target's has not
+	chained   map[string]bool // volumes whose snapshots are chains of volumes
 	online    bool
 
 	warnings, blockers []string
@@ -89,30 +90,10 @@ func (f *flightCheck) look(ctx context.Context) error {
 	if f.snapshots, err = f.k.cluster.Snapshots(ctx, f.ref.Node, f.ref.VMID); err != nil {
 		return unreachable(f.ref.String(), err)
 	}
+	if f.chained, err = f.k.chains(ctx, f.resources, f.ref.Node, f.withSnapshots()); err != nil {
+		return err
+	}
 	return f.lookAtCPUs(ctx)
-}
-
-func (f *flightCheck) lookAtCPUs(ctx context.Context) error {
-	there, err := f.k.cluster.NodeStatus(ctx, f.s.To)
-	if err != nil {
-		return unreachable("node "+f.s.To, err)
-	}
-	f.baseline = cluster.BaselineOf(there.CPUFlags)
-	f.lacks, f.unknown = f.k.unplugged(ctx, f.s.To, f.config)
-	f.cpus = tooManyCPUs(cluster.Resources{Nodes: []cluster.Node{{Name: f.s.To, CPUs: there.CPUs}}}, f.s.To, f.config.CPUs().Most())
-	if name, _, _ := strings.Cut(f.cpu, ","); name != "host" && name != "max" {
-		return nil
-	}
-	here, err := f.k.cluster.NodeStatus(ctx, f.ref.Node)
-	if err != nil {
-		return unreachable("node "+f.ref.Node, err)
-	}
-	for _, flag := range here.CPUFlags {
-		if !slices.Contains(there.CPUFlags, flag) {
-			f.missing = append(f.missing, flag)
-		}
-	}
-	return nil
 }
 
 func (f *flightCheck) judge() {
@@ -132,9 +113,7 @@ func (f *flightCheck) judge() {
 	block(f.k.settings.BotVMID == f.ref.VMID && f.ref.VMID != 0, "the bot itself runs in it")
 	block(f.s.Mode == "offline" && f.online, "it runs: shut it down first, or migrate it online")
 	block(f.s.Mode == "online" && !f.online, "it does not run: migrate it offline")
-	for _, d := range f.check.LocalDevices {
-		block(true, "it uses a device of its node: %s", d)
-	}
+	f.judgeDevices(block)
 	for _, sid := range f.check.Blocking {
 		block(true, "%s must not be on the same node", sid)
 	}
@@ -156,9 +135,7 @@ func (f *flightCheck) judge() {
 	block(f.online && len(f.lacks) > 0, "%s has no bridge %s", f.s.To, strings.Join(f.lacks, ", "))
 	warn(!f.online && len(f.lacks) > 0, "%s has no bridge %s: it will not start there", f.s.To, strings.Join(f.lacks, ", "))
 	warn(f.unknown != "", "%s", f.unknown)
-	block(f.online && !cluster.CPUFits(f.cpu, f.baseline), "its CPU type %s is more than %s can do (%s)", f.cpu, f.s.To, f.baseline)
-	warn(!f.online && !cluster.CPUFits(f.cpu, f.baseline), "its CPU type %s is more than %s can do (%s): it will not start there", f.cpu, f.s.To, f.baseline)
-	block(f.online && len(f.missing) > 0, "its CPU type is %s, and the CPU of %s lacks %s", f.cpu, f.s.To, strings.Join(f.missing, ", "))
+	f.judgeCPU(block, warn)
 	warn(f.online && f.freeMemory() < f.memory(), "%s has %s of memory free, it needs %s", f.s.To, size(f.freeMemory()>>20), size(f.memory()>>20))
 }
 
@@ -225,16 +202,6 @@ func linkedTo(volume string) string {
 		return m[1]
 	}
 	return ""
-}
-
-// keepsSnapshots reports whether a volume can be copied together with its
-// snapshots (PVE: qcow2 files and ZFS).
-func (f *flightCheck) keepsSnapshots(volume string) bool {
-	name, _, _ := strings.Cut(volume, ":")
-	zfs := slices.ContainsFunc(f.resources.Storages, func(s cluster.Storage) bool {
-		return s.Node == f.ref.Node && s.Name == name && s.Type == "zfspool"
-	})
-	return zfs || strings.HasSuffix(volume, ".qcow2")
 }
 
 func (f *flightCheck) freeMemory() int64 {

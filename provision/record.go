@@ -102,7 +102,7 @@ func (k *kit) adopt(ctx context.Context, w *Work) error {
 	w.Result("%s belongs to %s", ref, order.By)
 	return k.store.SaveVM(ctx, VMRecord{
 		Cluster: k.cluster.Name(), VMID: ref.VMID, UUID: c.UUID(), Name: ref.Name, Owner: order.By, Where: order.Where,
-		Cores: option(c, "cores", 1), MemoryMB: option(c, "memory", 512), DiskMB: c.DiskSize(bootDisk) >> 20, Created: k.clock.Now().UTC(),
+		Cores: option(c, "cores", 1), MemoryMB: option(c, "memory", 512), DiskMB: c.DisksSize() >> 20, Created: k.clock.Now().UTC(),
 	})
 }
 

@@ -144,10 +144,14 @@ func (k *kit) runsAgain(ctx context.Context, s Rollback) error {
 	return err
 }
 
+// knowsSnapshot says why there is no going back to the snapshot.
 func (k *kit) knowsSnapshot(ctx context.Context, s Rollback) error {
 	list, err := k.snapshots(ctx, s.VM)
-	if err != nil || named(list, s.Name) {
+	if err != nil {
 		return err
+	}
+	if named(list, s.Name) {
+		return k.mayGoBack(ctx, s, list)
 	}
 	var names []string
 	for _, l := range list {

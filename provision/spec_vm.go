@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -37,7 +38,11 @@ type Set struct {
 	VM       VMRef `json:"vm"`
 	Cores    int   `json:"cores,omitempty"`
 	MemoryMB int   `json:"memory_mb,omitempty"` // MiB
-	GrowMB   int64 `json:"grow_mb,omitempty"`   // MiB that the boot disk grows BY
+	GrowMB   int64 `json:"grow_mb,omitempty"`   // MiB that a disk grows BY
+	// Disk is the one that grows, like virtio1; TheBootDisk: the one that the VM
+	// boots from, whatever others it has. "": in an order the only one there is,
+	// in a job scsi0.
+	Disk string `json:"disk,omitempty"`
 }
 
 // Destroy removes a VM with the volumes that its configuration names; others
@@ -219,6 +224,10 @@ func (s Set) Validate() error {
 		return Errorf(Invalid, "a disk can't grow by %s: at most by %s", size(s.GrowMB), size(GrowthBound.Max))
 	case s.GrowMB < 0:
 		return Errorf(Invalid, "a disk can only grow")
+	case s.Disk != "" && s.Disk != TheBootDisk && !diskName.MatchString(s.Disk):
+		return &Error{Kind: Invalid, Say: fmt.Sprintf("%q is no disk of a VM", s.Disk), Try: "a bus with a number, like scsi0 or virtio1"}
+	case s.Disk != "" && s.GrowMB == 0:
+		return &Error{Kind: Invalid, Say: "by how much shall " + s.Disk + " grow?", Try: "grow_mb, or --disk " + s.Disk + ":+5G"}
 	}
 	return s.VM.validate()
 }

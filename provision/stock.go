@@ -148,7 +148,7 @@ func (s *Stock) Remains(ctx context.Context) ([]Remains, error) {
 		for _, t := range templates {
 			current := slices.ContainsFunc(have, func(h Stocked) bool { return h.Node == node && strings.Contains(t.stamp, " sum="+h.Sum+" ") })
 			if t.c.IsTemplate() && !current {
-				rest = append(rest, Remains{Node: node, Where: fmt.Sprintf("template %d", t.c.VMID), Size: t.c.DiskSize(bootDisk), VMID: t.c.VMID})
+				rest = append(rest, Remains{Node: node, Where: fmt.Sprintf("template %d", t.c.VMID), Size: t.c.DiskSize(newDisk), VMID: t.c.VMID})
 			}
 		}
 		for _, st := range r.Storages {

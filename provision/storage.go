@@ -112,3 +112,28 @@ func (k *kit) promised(ctx context.Context, r cluster.Resources, node, storage s
 	}
 	return ""
 }
+
+// storageType is the type of the storage that a volume is on.
+func storageType(r cluster.Resources, node, volume string) string {
+	name, _, _ := strings.Cut(volume, ":") // a storage's name will do
+	for _, s := range r.Storages {
+		if s.Node == node && s.Name == name {
+			return s.Type
+		}
+	}
+	return ""
+}
+
+// fileTypes are the types of storage that keep disks as files of a format of
+// choice.
+var fileTypes = []string{"dir", "nfs", "cifs", "glusterfs"}
+
+// diskFormat is the format for a new disk on a storage, "" where the storage has
+// but one. PVE makes a raw file of an image that is imported by its path, of which
+// no snapshot can be taken.
+func diskFormat(r cluster.Resources, node, storage string) string {
+	if slices.Contains(fileTypes, storageType(r, node, storage)) {
+		return "qcow2"
+	}
+	return ""
+}

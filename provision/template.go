@@ -111,6 +111,11 @@ func (k *kit) templateFor(ctx context.Context, w *Work) (int, error) {
 func (k *kit) startCreate(ctx context.Context, w *Work, f Facts) (cluster.Task, error) {
 	vm := k.newVM(w, f)
 	if f.Template <= 0 {
+		r, err := k.view.resources(ctx)
+		if err != nil {
+			return cluster.Task{}, err
+		}
+		vm.Format = diskFormat(r, f.Node, f.Storage)
 		return k.cluster.StartCreate(ctx, f.Node, createKey(f), vm)
 	}
 	return k.cluster.StartLinkedClone(ctx, f.Node, createKey(f), cluster.NewClone{
@@ -194,10 +199,14 @@ func (s *Stock) makeTemplate(ctx context.Context, node, storage string, img imag
 	if id > k.settings.TemplateEnd {
 		return 0, Errorf(Full, "no VMID from %d to %d is free for a template", k.settings.TemplateStart, k.settings.TemplateEnd)
 	}
+	r, err := k.view.resources(ctx)
+	if err != nil {
+		return 0, err
+	}
 	own := uuid.NewString()
 	task, err := k.cluster.StartCreate(ctx, node, "template-"+own, cluster.NewVM{
 		VMID: id, Name: "template-" + strings.ReplaceAll(img.Key(), ".", "-"), Cores: 1, MemoryMB: int(MemoryBound.Min), CPU: "kvm64", Storage: storage,
-		ImportFrom: rec.Source, Bridge: k.settings.Bridge, IPConfig: "ip=dhcp", UUID: own, Tags: []string{"template"},
+		Format: diskFormat(r, node, storage), ImportFrom: rec.Source, Bridge: k.settings.Bridge, IPConfig: "ip=dhcp", UUID: own, Tags: []string{"template"},
 		Description: templateStamp(img, rec.Sum, storage) + "\nmade by bot images; " + url.QueryEscape(img.Title),
 	})
 	if err != nil {

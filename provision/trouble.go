@@ -69,13 +69,15 @@ func noSlot(err error) error {
 // Whoever tells the reason has said so.
 var itFailed = regexp.MustCompile(`^(?:TASK ERROR: |[a-z]+ failed: |unable to (?:create|clone) (?:VM|CT) \d+ - )+`)
 
-// reason is the last line that says something: PVE's usage lines come after
-// the reason, and are left out.
+// usage is how PVE's tools say what they can be called with: it comes after the
+// reason, and tells people nothing about it.
+var usage = regexp.MustCompile(`^(?:USAGE: )?(?:qm|pvesm|pvesh)(?: [a-z][a-z-]*)* +(?:<|\[|--)`)
+
+// reason is the last line that says something.
 func reason(refused *cluster.ExitError) string {
 	lines := strings.Split(strings.TrimSpace(refused.Stderr), "\n")
 	for i := len(lines) - 1; i >= 0; i-- {
-		l := strings.TrimSpace(lines[i])
-		if l != "" && !strings.HasSuffix(l, "[OPTIONS]") && !strings.Contains(l, "[FORMAT_OPTIONS]") {
+		if l := strings.TrimSpace(lines[i]); l != "" && !usage.MatchString(l) {
 			return cmp.Or(itFailed.ReplaceAllString(l, ""), l)
 		}
 	}

@@ -86,7 +86,7 @@ func withRecord(v VM, r VMRecord) VM {
 	v.Name = cmp.Or(v.Name, r.Name)
 	v.Cores = cmp.Or(v.Cores, r.Cores)
 	v.MemoryMB = cmp.Or(v.MemoryMB, r.MemoryMB)
-	v.DiskMB = cmp.Or(v.DiskMB, r.DiskMB)
+	v.DiskMB = max(v.DiskMB, r.DiskMB) // PVE: its statistics know the boot disk only
 	return v
 }
 
@@ -149,8 +149,8 @@ func (k *kit) look(ctx context.Context, v VM) (VM, error) {
 	v.Node, v.UUID, v.Lock = g.Node, c.UUID(), c.Lock()
 	v.Name = cmp.Or(c.Options["name"], v.Name, fmt.Sprintf("VM %d", v.VMID))
 	v.Template = c.Options["template"] == "1"
-	size := sizeIn(c) // PVE: its statistics name no more CPUs than the node has
-	v.Cores, v.MemoryMB, v.DiskMB = size.Cores, cmp.Or(v.MemoryMB, size.MemoryMB), cmp.Or(v.DiskMB, size.DiskMB)
+	size := sizeIn(c) // PVE: its statistics name no more CPUs than the node has, and no disk but the one that boots
+	v.Cores, v.MemoryMB, v.DiskMB = size.Cores, cmp.Or(v.MemoryMB, size.MemoryMB), max(v.DiskMB, size.DiskMB)
 	if tags := c.Options["tags"]; tags != "" {
 		v.Tags = cluster.Tags(tags)
 	}

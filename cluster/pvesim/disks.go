@@ -210,6 +210,9 @@ func (w *worker) importDrive(v *vm, d drive, storage, source string, made *[]str
 		return d, err
 	}
 	format, size := img.format, img.size
+	if strings.HasPrefix(source, "/") {
+		format = "raw" // PVE: the storage's default
+	}
 	if f := d.options["format"]; f != "" {
 		format = f
 	}

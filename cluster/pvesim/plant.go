@@ -131,3 +131,13 @@ func (s *Sim) Backup(vmid int, storage string) (id string) {
 	})
 	return id
 }
+
+// AttachDisk gives a VM another disk, on the storage of that name.
+func (s *Sim) AttachDisk(vmid int, key, storage, format string, size int64) {
+	s.edit(vmid, func(v *vm) {
+		st := s.store(v.node, storage)
+		vol := &volume{path: st.freeName(v.id, format), content: "images", format: format, size: size, taken: size / 4, vmid: v.id, created: s.now()}
+		st.add(vol)
+		v.opts[key] = st.id(vol) + ",size=" + formatSize(size)
+	})
+}

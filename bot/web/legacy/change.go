@@ -106,7 +106,7 @@ func (a *API) setDisk(w http.ResponseWriter, r *http.Request, by provision.Actor
 	if !ok {
 		return provision.Errorf(provision.Invalid, "disk is %s: by how much it shall grow, like \"10G\"", quote(b.Disk))
 	}
-	return a.set(w, r, by, provision.Set{GrowMB: mb})
+	return a.set(w, r, by, provision.Set{GrowMB: mb, Disk: provision.TheBootDisk})
 }
 
 func (a *API) setNode(w http.ResponseWriter, r *http.Request, by provision.Actor) error {
