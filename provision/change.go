@@ -64,8 +64,9 @@ func (k *kit) holds(ctx context.Context, s Set, c cluster.VMConfig) error {
 	if s.GrowMB == 0 {
 		return nil
 	}
-	storage, _, _ := strings.Cut(c.Options[bootDisk], ":")
-	return canGrow(r, s.VM.Node, storage, c.DiskSize(bootDisk)>>20, s.GrowMB)
+	disk := s.disk(c)
+	storage, _, _ := strings.Cut(c.Options[disk], ":")
+	return canGrow(r, s.VM.Node, storage, c.DiskSize(disk)>>20, s.GrowMB)
 }
 
 // canGrow says why a disk of a storage can't grow by so many MiB. Of a storage

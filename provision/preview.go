@@ -84,7 +84,7 @@ func (k *kit) remarks(ctx context.Context, spec Spec) (warnings []string, err er
 	}
 	need := disksOf(c)
 	if s, ok := spec.(Set); ok {
-		storage, _, _ := strings.Cut(c.Options[bootDisk], ":")
+		storage, _, _ := strings.Cut(c.Options[s.disk(c)], ":")
 		need = map[string]int64{storage: s.GrowMB}
 		warnings = append(warnings, crowded(r, ref, s.MemoryMB-option(c, "memory", 512)))
 	} else if err := k.canRun(ctx, ref, c); err != nil {
