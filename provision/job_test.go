@@ -23,7 +23,7 @@ func everySpec() []Spec {
 			NumberName: true, PasswordHash: "$6$s$h", Several: &Several{Count: 2, Names: []string{"web-1", "web-3"}},
 		},
 		Power{Do: "start", VM: web1}, Power{Do: "stop", VM: web1}, Power{Do: "shutdown", VM: web1}, Power{Do: "reboot", VM: web1},
-		Set{VM: web1, Cores: 4, MemoryMB: 4096, GrowMB: 1024},
+		Set{VM: web1, Cores: 4, MemoryMB: 4096, GrowMB: 1024, Disk: "virtio1"},
 		Destroy{VM: web1, Volumes: []string{"local-lvm:vm-101-disk-0"}, Detached: true},
 		migrateWeb1,
 		Drain{Node: "pve1", Moves: []Migrate{migrateWeb1}, Digest: "d"},

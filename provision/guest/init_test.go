@@ -96,7 +96,8 @@ func TestInitIsCutOff(t *testing.T) {
 		if _, cut := errors.AsType[*CutOffError](err); cut == want || want != (err == nil) {
 			t.Errorf("%d restarts: %v", restarts, err)
 		}
-		if want && !slices.Equal(lines[len(lines)-3:], []string{cutOffLine, "started", "done"}) {
+		// The guest may be gone before the first start was answered, and is asked again then.
+		if n := len(lines); want && (n < 2 || !slices.Equal(lines[n-2:], []string{"started", "done"}) || n > 2 && lines[n-3] != cutOffLine) {
 			t.Errorf("%d restarts: %q", restarts, lines)
 		}
 	}

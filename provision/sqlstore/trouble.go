@@ -30,6 +30,9 @@ func (s *Store) explain(err error) error {
 	}
 	say, try := "", ""
 	if s.dir != "" {
+		if moved := s.unmoved(); moved != nil && code(err) == sqlite3.SQLITE_CANTOPEN {
+			return moved // whichever of its files was asked for first
+		}
 		say, try = s.sqliteTrouble(err)
 	} else {
 		say, try = s.postgresTrouble(err)
@@ -48,10 +51,7 @@ const (
 )
 
 func (s *Store) sqliteTrouble(err error) (say, try string) {
-	code := 0
-	if e, ok := errors.AsType[*sqlite.Error](err); ok {
-		code = e.Code() & 0xff
-	}
+	code := code(err)
 	file := filepath.Join(s.dir, sqliteFile)
 	switch {
 	case code == sqlite3.SQLITE_FULL, errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT),
@@ -74,6 +74,14 @@ func (s *Store) sqliteTrouble(err error) (say, try string) {
 	return "", ""
 }
 
+// code is SQLite's primary result code, 0 for errors of others.
+func code(err error) int {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code() & 0xff
+	}
+	return 0
+}
+
 // full is the error of a disk that has no room.
 func (s *Store) full(cause error) error {
 	return &provision.Error{Kind: provision.Unavailable, Say: fullSay, Try: fmt.Sprintf(makeRoom, s.dir), Err: cause}
@@ -81,8 +89,8 @@ func (s *Store) full(cause error) error {
 
 // isDamage reports whether err says that a file is no whole SQLite database.
 func isDamage(err error) bool {
-	e, ok := errors.AsType[*sqlite.Error](err)
-	return ok && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
+	c := code(err)
+	return c == sqlite3.SQLITE_CORRUPT || c == sqlite3.SQLITE_NOTADB
 }
 
 // least is what has to be free on the disk: less than that, and what the log of
