@@ -183,10 +183,14 @@ func (v Vote) Is(a Actor) bool {
 // neither take such jobs nor votes on them.
 const form2 = "@2"
 
+// newer is implemented by specs some of whose values older bots would get wrong.
+type newer interface{ newer() bool }
+
 // Stored is o as it is kept: its spec's kind carries the form that a bot must
 // know to act on it.
 func (o Order) Stored() (Order, error) {
-	if o.Gate == nil || len(o.Gate.Each) == 0 {
+	spec, ok := o.Spec.(newer)
+	if several := o.Gate != nil && len(o.Gate.Each) > 0; !several && !(ok && spec.newer()) {
 		return o, nil
 	}
 	raw, err := json.Marshal(o.Spec)

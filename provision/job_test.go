@@ -250,3 +250,14 @@ func TestActorIsNamedForEverybody(t *testing.T) {
 		}
 	}
 }
+
+// An order that older bots would carry out on another disk is kept as one of a
+// kind that they do not know.
+func TestNamedDiskIsNotForOlderBots(t *testing.T) {
+	for disk, want := range map[string]string{"": "set", "virtio1": "set" + form2} {
+		o, err := Order{Spec: Set{VM: VMRef{VMID: 101}, GrowMB: 1024, Disk: disk}}.Stored()
+		if err != nil || o.Spec.Kind() != want {
+			t.Errorf("disk %q: %v, %v; want %s", disk, o.Spec, err, want)
+		}
+	}
+}

@@ -25,7 +25,6 @@ type memory struct {
 	handled map[string]bool
 	// forgetful: Accept takes another's interaction for the one that is asked for.
 	forgetful bool
-	pruned    provision.Position // Follow after an older one fails
 	broken    error
 	changed   chan struct{}
 }
