@@ -130,14 +130,14 @@ func (sc score) replay(t *testing.T, text string) {
 		if seen[x.command]++; seen[x.command] > 1 {
 			key = fmt.Sprintf("%s #%d", x.command, seen[x.command])
 		}
+		if before := sc.before[key]; before != nil {
+			before(s)
+			delete(sc.before, key)
+		}
 		if sc.passed[key] != "" {
 			t.Logf("line %d: $ %s: passed over: %s", x.line, x.command, sc.passed[key])
 			delete(sc.passed, key)
 			continue
-		}
-		if before := sc.before[key]; before != nil {
-			before(s)
-			delete(sc.before, key)
 		}
 		command := upidPattern.ReplaceAllStringFunc(requote(x.command), s.ownUPID)
 		got := strings.ReplaceAll(play(s.sh, strings.ReplaceAll(command, "/mnt/", s.dir+"/")), s.dir+"/", "/mnt/")

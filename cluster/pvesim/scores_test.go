@@ -10,6 +10,7 @@ const (
 	cut       = "the transcript's line is cut off"
 	noTables  = "tables of text are not simulated, only JSON"
 	elsewhere = "a test of the traps holds the simulation to it"
+	stricter  = "strict.txt is nearer to a whole node"
 )
 
 const newWeb1 = "qm create 101 --name web1 --memory 512 --net0 virtio,bridge=vmbr0 --scsi0 local:1"
@@ -34,8 +35,11 @@ func scores() map[string]score {
 				},
 			},
 			passed: map[string]string{
-				"qm clone 106 109":        notANode,
-				"qm cloudinit update 106": notANode,
+				"qm clone 106 109":            notANode,
+				"qm cloudinit update 106":     notANode,
+				"qm shutdown 101":             stricter,
+				"qm shutdown 101 --timeout 3": stricter,
+				"qm reboot 101":               stricter,
 			},
 		},
 		"04-pvesh-json": {
@@ -56,6 +60,7 @@ func scores() map[string]score {
 				"pvesh get /nodes/pve1/tasks/UPID:pve1:00000030:000578F8:6B03AB08:qmcreate:202:root@pam:/log --output-format json": notANode,
 				"pvesh get /nodes/pve1/status --output-format json":                                                                cut,
 				"pvesh get /nodes/pve1/capabilities/qemu/cpu --output-format json":                                                 cut,
+				"pvesh get /cluster/status --output-format json":                                                                   stricter,
 				"pvesh get /cluster/nextid":                                                                                        "next-id of datacenter.cfg is not simulated",
 				"qm set 101 --cores 1":                                                                                             elsewhere,
 			},
@@ -109,7 +114,8 @@ func scores() map[string]score {
 				"pvesh get /nodes/pve1/tasks/UPID:pve1:0000004B:000630E1:6B03ACDF:qmcreate:202:root@pam:/status --output-format json": elsewhere,
 				"pvesh get /nodes/pve1/tasks --vmid 202 --source all --output-format json":                                            elsewhere,
 				"qm set 101 --description zeile ü\nline2: 100%":                                                                       "the transcript lacks a line of the output",
-				"qm start 101": notANode,
+				"qm start 101":             notANode,
+				"qm set 101 --delete tags": stricter,
 			},
 		},
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"mvdan.cc/sh/v3/interp"
 	"mvdan.cc/sh/v3/syntax"
@@ -18,8 +19,8 @@ import (
 type process struct {
 	pid, parent, group int
 	end                context.CancelFunc
-	traps              bool // a shell that handles SIGTERM
-	ran                int  // programs that it has run
+	traps              bool         // a shell that handles SIGTERM
+	ran                atomic.Int32 // programs that it has run
 	going              func()
 }
 
@@ -94,7 +95,7 @@ func (p *proc) detach(args []string) int {
 
 // runs counts a program that p has run.
 func (p *proc) runs() {
-	if p.self.ran++; p.self.ran == 2 {
+	if p.self.ran.Add(1) == 2 {
 		p.self.going()
 	}
 }
