@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
 
+	"pvebot/cluster"
 	"pvebot/cluster/pvesim"
 	"pvebot/cluster/pvesim/simtest"
 )
@@ -160,6 +162,21 @@ func TestPathsAreTheNodesOwn(t *testing.T) {
 		want := "1| " + node + "\n1| " + node + "\n=> exit 0\n"
 		if got := play(dial(t, s, node), "hostname; cd / && setsid sh -c 'cd /tmp && cat "+a.RunDir+"/who'"); got != want {
 			t.Errorf("%s: %s", node, got)
+		}
+	}
+}
+
+// Commands that need no shell are those that the bot's quoting writes, and they
+// have the words that a shell would find.
+func TestWords(t *testing.T) {
+	for _, argv := range [][]string{{"qm", "list"}, {"cat", "--", "/a b"}, {"x", "", "it's", "''", `\'`, "a\nb", "$(x)"}} {
+		if got, ok := pvesim.Words(cluster.Quote(argv)); !ok || !slices.Equal(got, argv) {
+			t.Errorf("%q became %q, %v", argv, got, ok)
+		}
+	}
+	for _, line := range []string{"", "qm list", "'qm' list", "'qm'; 'x'", "'qm", "'qm'  'x'", "'qm' ", "'a'b", `'a'\'`, `'a'\'b`} {
+		if got, ok := pvesim.Words(line); ok {
+			t.Errorf("%q is left to no shell: %q", line, got)
 		}
 	}
 }

@@ -9,10 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
 	"golang.org/x/crypto/ssh"
+
+	"pvebot/cluster/pvesim/shim"
 )
 
 // maxSessions per connection, as in OpenSSH's default configuration.
@@ -138,7 +142,18 @@ func (n *node) exec(b boot, ch ssh.Channel, requests <-chan *ssh.Request, comman
 	if forced := n.sim.forced.Load(); forced != nil {
 		command, env = *forced, append(env, "SSH_ORIGINAL_COMMAND="+command)
 	}
+	argv, plain := words(command)
+	isCat := plain && len(argv) == 3 && argv[0] == "cat" && argv[1] == "--"
+	if isCat || plain && slices.Contains(shim.Tools, argv[0]) {
+		n.tool(b, ch, requests, argv, stdin, stdout, stderr)
+		return
+	}
 	cmd := exec.Command("/bin/sh", "-c", command)
+	if plain {
+		if path, err := exec.LookPath(filepath.Join(n.sim.bin(), argv[0])); err == nil {
+			cmd = &exec.Cmd{Path: path, Args: argv}
+		}
+	}
 	cmd.Dir = filepath.Join(n.dir, "root")
 	cmd.Env = env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin.r, stdout.w, stderr.w
@@ -155,6 +170,16 @@ func (n *node) exec(b boot, ch ssh.Channel, requests <-chan *ssh.Request, comman
 		stderr.r.Close()
 		return
 	}
+	wait := n.copy(ch, requests, stdin, stdout, stderr)
+	_ = cmd.Wait() // the state says it better
+	sendStatus(ch, cmd.ProcessState)
+	wait()
+}
+
+// copy connects a session with the streams of what runs in it. Like sshd's, the
+// session lasts until nobody holds them any more, a background process for
+// instance: that is what wait waits for.
+func (n *node) copy(ch ssh.Channel, requests <-chan *ssh.Request, stdin, stdout, stderr pipe) (wait func()) {
 	var streams sync.WaitGroup
 	streams.Go(func() { drain(ch, stdout.r) })
 	streams.Go(func() { drain(ch.Stderr(), stderr.r) })
@@ -170,12 +195,69 @@ func (n *node) exec(b boot, ch ssh.Channel, requests <-chan *ssh.Request, comman
 		stdout.r.Close()
 		stderr.r.Close()
 	})
-	err = cmd.Wait()
-	sendStatus(ch, cmd.ProcessState)
-	// Like sshd: the session lasts until nobody holds its streams any more,
-	// a background process for instance.
-	streams.Wait()
-	_ = err // the state says it better
+	return streams.Wait
+}
+
+// tool runs one of shim.Tools, or cat -- FILE, for a session in this process: a
+// command that needs no shell needs no process either, and a process is most of
+// what such a command costs.
+func (n *node) tool(b boot, ch ssh.Channel, requests <-chan *ssh.Request, argv []string, stdin, stdout, stderr pipe) {
+	wait := n.copy(ch, requests, stdin, stdout, stderr)
+	p := &shim.Process{Stdout: stdout.w, Stderr: stderr.w, Path: func(path string) string {
+		switch rest, below := strings.CutPrefix(path, rootPath+"/"); {
+		case below:
+			return filepath.Join(n.dir, rest)
+		case path == "/dev/stdin":
+			return fmt.Sprintf("/proc/self/fd/%d", stdin.r.Fd())
+		case !filepath.IsAbs(path):
+			return filepath.Join(n.dir, "root", path)
+		}
+		return path
+	}}
+	var status int
+	if argv[0] == "cat" {
+		status = p.Cat(argv[2])
+	} else {
+		ours, theirs := net.Pipe()
+		n.sim.wg.Go(func() { n.sim.converse(theirs) })
+		status = p.Obey(ours, shim.Hello{Tool: argv[0], Node: n.name, Boot: b.id, Argv: argv[1:]})
+		ours.Close()
+	}
+	stdin.r.Close()
+	stdout.w.Close()
+	stderr.w.Close()
+	_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{uint32(status)}))
+	wait()
+}
+
+// words are those of a command line that is nothing but quoted words, as
+// cluster.Quote writes it: a shell would only start the program that it names.
+func words(line string) (argv []string, ok bool) {
+	for {
+		word := ""
+		for {
+			var part string
+			if !strings.HasPrefix(line, "'") {
+				return nil, false
+			}
+			if part, line, ok = strings.Cut(line[1:], "'"); !ok {
+				return nil, false
+			}
+			word += part
+			rest, quote := strings.CutPrefix(line, `\'`)
+			if !quote {
+				break
+			}
+			word, line = word+"'", rest
+		}
+		argv = append(argv, word)
+		if line == "" {
+			return argv, true
+		}
+		if line, ok = strings.CutPrefix(line, " "); !ok {
+			return nil, false
+		}
+	}
 }
 
 type pipe struct{ r, w *os.File }

@@ -1,8 +1,8 @@
 // Package shim is the process of a tool (qm, pvesh, ping, ...) on a simulated
 // node: it has the tool's arguments and streams, and does with them what the
 // simulator tells it to. It stands apart from the simulator, and imports little,
-// because a node starts it hundreds of times for one install: what it costs is
-// its start.
+// because a node starts it many times for one install: what it costs is its
+// start. Where no shell is needed the simulator is the tool itself: see [Process].
 package shim
 
 import (
@@ -46,18 +46,33 @@ func run(tool string, argv []string) int {
 	defer conn.Close()
 	// A write to a closed pipe must be seen as an error: PVE's tools act on it.
 	signal.Ignore(syscall.SIGPIPE)
-	s := &process{enc: json.NewEncoder(conn)}
+	p := &Process{Stdout: os.Stdout, Stderr: os.Stderr, Path: func(path string) string { return path }}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	go func() {
 		for range stop {
-			s.send(Answer{Signal: true})
+			p.send(json.NewEncoder(conn), Answer{Signal: true})
 		}
 	}()
-	if s.enc.Encode(Hello{Tool: tool, Node: os.Getenv(EnvNode), Boot: os.Getenv(EnvBoot), Argv: argv, Pid: os.Getpid()}) != nil {
+	return p.Obey(conn, Hello{Tool: tool, Node: os.Getenv(EnvNode), Boot: os.Getenv(EnvBoot), Argv: argv, Pid: os.Getpid()})
+}
+
+// Process is what a tool has of its own: its streams and its files.
+type Process struct {
+	Stdout, Stderr io.Writer
+	Path           func(string) string // what a path of the tool's is to this program
+
+	mu   sync.Mutex
+	file *os.File
+}
+
+// Obey does what the simulator at the other end of conn wants of the tool that
+// hello presents, until it says how the tool ends. It returns the exit status.
+func (p *Process) Obey(conn io.ReadWriter, hello Hello) int {
+	enc, dec := json.NewEncoder(conn), json.NewDecoder(conn)
+	if enc.Encode(hello) != nil {
 		return StatusNoSim
 	}
-	dec := json.NewDecoder(conn)
 	for {
 		var o Order
 		if err := dec.Decode(&o); err != nil {
@@ -67,53 +82,60 @@ func run(tool string, argv []string) int {
 		if o.Op == Exit {
 			return o.Status
 		}
-		s.send(s.obey(o))
+		p.send(enc, p.obey(o))
 	}
 }
 
-// process is the tool's own process: its streams and its files.
-type process struct {
-	mu   sync.Mutex
-	enc  *json.Encoder
-	file *os.File
+func (p *Process) send(to *json.Encoder, a Answer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = to.Encode(a) // the simulator's end shows in the next Decode
 }
 
-func (s *process) send(a Answer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_ = s.enc.Encode(a) // the simulator's end shows in the next Decode
-}
-
-func (s *process) obey(o Order) Answer {
+func (p *Process) obey(o Order) Answer {
 	switch o.Op {
 	case Out:
-		return written(os.Stdout.Write(o.Data))
+		return written(p.Stdout.Write(o.Data))
 	case Err:
-		return written(os.Stderr.Write(o.Data))
+		return written(p.Stderr.Write(o.Data))
 	case Read:
-		return readFile(o.Path, o.Limit)
+		return p.read(o.Path, o.Limit)
 	case Create:
 		flags := os.O_WRONLY | os.O_CREATE | os.O_TRUNC
 		if o.Append {
 			flags = os.O_WRONLY | os.O_CREATE | os.O_APPEND
 		}
-		f, err := os.OpenFile(o.Path, flags, 0o666)
-		s.file = f
+		f, err := os.OpenFile(p.Path(o.Path), flags, 0o666)
+		p.file = f
 		return Answer{Err: sysError(err)}
 	case Write:
-		return written(s.file.Write(o.Data))
+		return written(p.file.Write(o.Data))
 	case Close:
-		return Answer{Err: sysError(s.file.Close())}
+		return Answer{Err: sysError(p.file.Close())}
 	}
 	return Answer{Err: "unknown order " + o.Op}
+}
+
+// Cat is cat -- path. It returns the exit status.
+func (p *Process) Cat(path string) int {
+	f, err := os.Open(p.Path(path))
+	if err == nil {
+		defer f.Close()
+		_, err = io.Copy(p.Stdout, f)
+	}
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(p.Stderr, "cat: %s: %s\n", path, sysError(err))
+	return 1
 }
 
 func written(_ int, err error) Answer {
 	return Answer{Err: sysError(err), Gone: errors.Is(err, syscall.EPIPE)}
 }
 
-func readFile(path string, limit int64) Answer {
-	f, err := os.Open(path)
+func (p *Process) read(path string, limit int64) Answer {
+	f, err := os.Open(p.Path(path))
 	if err != nil {
 		return Answer{Err: sysError(err)}
 	}
