@@ -275,6 +275,30 @@ func TestVMConfigMissing(t *testing.T) {
 	}
 }
 
+// A VM may go, or move to another node, between the list and its file.
+func TestFindWhileTheVMGoes(t *testing.T) {
+	const at1, at2, gone = `{"ids":{"101":{"node":"pve1","type":"qemu"}}}`, `{"ids":{"101":{"node":"pve2","type":"qemu"}}}`, `{"ids":{}}`
+	missing := refuses(noConfigStatus, "")
+	for name, test := range map[string]struct {
+		lists func() (Result, error)
+		node  string // "": it is gone
+	}{
+		"moves":          {inTurn(says(at1), says(at2)), "pve2"},
+		"goes":           {inTurn(says(at1), says(gone)), ""},
+		"has no file":    {says(at1), ""},
+		"is a container": {says(`{"ids":{"101":{"node":"pve1","type":"lxc"}}}`), "pve1"},
+	} {
+		a := &answers{reply: replies{
+			"cat -- /etc/pve/.vmlist": test.lists, "read-config /etc/pve pve1 101": missing, "read-config /etc/pve pve2 101": says("name: web\n"),
+		}}
+		c := New(fakeNodes{"pve1": a, "pve2": a}, &fakeTasks{}, Config{PVEEtc: "/etc/pve"})
+		g, conf, err := c.Find(t.Context(), 101)
+		if gone := test.node == ""; errors.Is(err, ErrNoVM) != gone || !gone && (err != nil || g.Node != test.node) || g.Node == "pve2" && conf.Options["name"] != "web" {
+			t.Errorf("%s: %+v, %v, %v", name, g, conf, err)
+		}
+	}
+}
+
 // PVE: `qm disk resize` ends with 0 whatever happened.
 func TestResizeJudgesByTheConfig(t *testing.T) {
 	small, large := says("scsi0: local:101/d.qcow2,size=2G\n"), says("scsi0: local:101/d.qcow2,size=8G\n")

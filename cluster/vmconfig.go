@@ -35,6 +35,22 @@ func (c *Cluster) VMConfig(ctx context.Context, node string, vmid int) (VMConfig
 	return decodeConfig(data, node, vmid), nil
 }
 
+// Find says where a guest lives and how it is configured; a container's
+// configuration is not read. ErrNoVM when there is none. One that goes or moves
+// between the two reads is looked for once more.
+func (c *Cluster) Find(ctx context.Context, vmid int) (Guest, VMConfig, error) {
+	for again := true; ; again = false {
+		g, err := c.Locate(ctx, vmid)
+		if err != nil || g.Type != "qemu" {
+			return g, VMConfig{}, err
+		}
+		conf, err := c.VMConfig(ctx, g.Node, vmid)
+		if !again || !errors.Is(err, ErrNoVM) {
+			return g, conf, err
+		}
+	}
+}
+
 // SnapshotConfig is the configuration that a rollback to a snapshot brings back.
 // It costs what VMConfig does. ErrNoVM when the node has no such VM, or that has
 // no such snapshot.

@@ -18,12 +18,9 @@ import (
 // job made: VMIDs are handed out again.
 func (k *kit) ownVM(ctx context.Context, w *Work) (node string, c cluster.VMConfig, err error) {
 	f := w.Facts()
-	g, err := k.cluster.Locate(ctx, f.VMID)
+	g, c, err := k.cluster.Find(ctx, f.VMID)
 	if errors.Is(err, cluster.ErrNoVM) {
 		return "", c, &Error{Kind: NotFound, Say: fmt.Sprintf("VM %d is gone: somebody removed it", f.VMID), Err: err}
-	}
-	if err == nil {
-		c, err = k.cluster.VMConfig(ctx, g.Node, f.VMID)
 	}
 	if err != nil {
 		return "", c, unreachable("the cluster", err)

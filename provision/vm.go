@@ -135,16 +135,12 @@ func (k *kit) look(ctx context.Context, v VM) (VM, error) {
 	if v.Type == "lxc" {
 		return VM{}, Errorf(Invalid, "%d is a container; I only look after VMs", v.VMID)
 	}
-	g, err := k.cluster.Locate(ctx, v.VMID) // the statistics may be older than a migration
+	g, c, err := k.cluster.Find(ctx, v.VMID) // the statistics may be older than a migration
 	if errors.Is(err, cluster.ErrNoVM) {
 		return VM{}, &Error{Kind: NotFound, Say: fmt.Sprintf("there is no VM %d any more", v.VMID), Try: "vm list"}
 	}
 	if err != nil {
-		return VM{}, unreachable("the cluster", err)
-	}
-	c, err := k.config(ctx, g.Node, v.VMID)
-	if err != nil {
-		return VM{}, err
+		return VM{}, unreachable(fmt.Sprintf("VM %d", v.VMID), err)
 	}
 	v.Node, v.UUID, v.Lock = g.Node, c.UUID(), c.Lock()
 	v.Name = cmp.Or(c.Options["name"], v.Name, fmt.Sprintf("VM %d", v.VMID))
@@ -184,16 +180,12 @@ func (k *kit) meant(ctx context.Context, w *Work) (VMRef, cluster.VMConfig, erro
 }
 
 func (k *kit) same(ctx context.Context, ref VMRef) (VMRef, cluster.VMConfig, error) {
-	g, err := k.cluster.Locate(ctx, ref.VMID)
+	g, c, err := k.cluster.Find(ctx, ref.VMID)
 	if errors.Is(err, cluster.ErrNoVM) || err == nil && g.Type != "qemu" {
 		return ref, cluster.VMConfig{}, &Error{Kind: NotFound, Say: fmt.Sprintf("there is no VM %d any more", ref.VMID), Try: "vm list", Err: err}
 	}
 	if err != nil {
-		return ref, cluster.VMConfig{}, unreachable("the cluster", err)
-	}
-	c, err := k.config(ctx, g.Node, ref.VMID)
-	if err != nil {
-		return ref, c, err
+		return ref, c, unreachable(fmt.Sprintf("VM %d", ref.VMID), err)
 	}
 	if ref.UUID != "" && !strings.EqualFold(c.UUID(), ref.UUID) || ref.Name != "" && c.Options["name"] != "" && c.Options["name"] != ref.Name {
 		return ref, c, &Error{
