@@ -20,7 +20,7 @@ func (k *kit) ownVM(ctx context.Context, w *Work) (node string, c cluster.VMConf
 	f := w.Facts()
 	g, c, err := k.cluster.Find(ctx, f.VMID)
 	if errors.Is(err, cluster.ErrNoVM) {
-		return "", c, &Error{Kind: NotFound, Say: fmt.Sprintf("VM %d is gone: somebody removed it", f.VMID), Err: err}
+		return "", c, k.interrupted(w, f.VMID, &Error{Kind: NotFound, Say: fmt.Sprintf("VM %d is gone: somebody removed it", f.VMID), Err: err})
 	}
 	if err != nil {
 		return "", c, unreachable("the cluster", err)

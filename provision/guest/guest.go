@@ -70,7 +70,7 @@ const (
 	connectTimeout = 10 * time.Second
 	askTimeout     = 30 * time.Second // of a question that a healthy guest answers at once
 	keepAlive      = 5 * time.Second
-	watchEvery     = 5 * time.Second
+	watchEvery     = 15 * time.Second
 )
 
 // Open returns a way into the guest. It does not connect yet.
