@@ -134,6 +134,9 @@ func nodesCard(r cluster.Resources, groups []cluster.Baseline) Card {
 		if len(groups) > 0 && n.Status == "online" && !slices.ContainsFunc(groups, says) {
 			about = append(about, n.Name+" does not say what its CPU can do: it gets no new VMs.")
 		}
+		if n.Failing != "" {
+			about = append(about, fmt.Sprintf("The bot does not reach %s: %s.", n.Name, n.Failing))
+		}
 	}
 	c.Text = strings.Join(about, "\n")
 	return c

@@ -313,6 +313,22 @@ func TestNodeWithoutBaseline(t *testing.T) {
 	}, func(c *bot.DeskConfig) { c.Inventory = halfKnown{} })
 }
 
+// darkNode is an inventory of which the bot does not reach pve3.
+type darkNode struct{ inventory }
+
+func (d darkNode) Resources(ctx context.Context) (cluster.Resources, error) {
+	r, err := d.inventory.Resources(ctx)
+	r.Nodes[2].Failing = "connection refused at 192.0.2.3:22"
+	return r, err
+}
+
+func TestNodeThatIsNotReached(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.say(alice, "/vm nodes")
+		h.hears(alice, "The bot does not reach pve3: connection refused at 192.0.2.3:22.")
+	}, func(c *bot.DeskConfig) { c.Inventory = darkNode{} })
+}
+
 func TestDeskForm(t *testing.T) {
 	inHouse(t, func(h *house) {
 		ack := h.say(alice, "/vm install")

@@ -123,6 +123,9 @@ type Node struct {
 	// HAState is what high availability says of it: online, maintenance, ...;
 	// "" when it says nothing.
 	HAState string
+	// Failing says why this program's newest try to connect to it failed, as
+	// Reason does; "" when it did not, or there was none.
+	Failing string
 }
 
 // Storage is a storage as one node sees it.

@@ -119,7 +119,15 @@ func (c *Cluster) Resources(ctx context.Context) (Resources, error) {
 	if err != nil {
 		return Resources{}, fmt.Errorf("resources of the cluster: %w", err)
 	}
-	return decodeResources(res.Stdout)
+	r, err := decodeResources(res.Stdout)
+	for i, n := range r.Nodes {
+		if run, err := c.nodes.Node(n.Name); err == nil {
+			if s, ok := run.(*SSH); ok {
+				r.Nodes[i].Failing = s.whyFailing()
+			}
+		}
+	}
+	return r, err
 }
 
 // Storages lists the storages as node sees them. Dear.

@@ -60,3 +60,10 @@ func (s *SSH) tell(err error) {
 	}
 	s.failing = why
 }
+
+// whyFailing is why the newest try to connect failed; "" when it did not.
+func (s *SSH) whyFailing() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failing
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"pvebot/cluster"
@@ -102,4 +103,41 @@ func TestTasks(t *testing.T) {
 			},
 		}
 	}})
+}
+
+// The nodes say which of them this program does not reach, and why.
+func TestNodesThatAreNotReached(t *testing.T) {
+	s := pvesim.Start(t, pvesim.Options{Empty: true})
+	nodes := connect(t, s)
+	pve := cluster.New(nodes, cluster.NewTasks(nodes, cluster.Config{}), cluster.Config{PVEEtc: s.Access().PVEEtc})
+	failing := func() (all []string) {
+		r, err := pve.Resources(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range r.Nodes {
+			if n.Failing != "" {
+				all = append(all, n.Name)
+			}
+		}
+		return all
+	}
+	ask := cluster.Cmd{Argv: []string{"true"}}
+	far := runner(t, nodes, "pve2")
+	s.Down("pve2")
+	if _, err := far.Run(t.Context(), ask); err == nil {
+		t.Fatal("a node that is off answers")
+	}
+	if got := failing(); !slices.Equal(got, []string{"pve2"}) {
+		t.Errorf("not reached: %v, want pve2", got)
+	}
+	if err := s.Up("pve2"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := far.Run(t.Context(), ask); err != nil {
+		t.Fatal(err)
+	}
+	if got := failing(); len(got) > 0 {
+		t.Errorf("not reached: %v, want none", got)
+	}
 }
