@@ -179,15 +179,15 @@ func TestReadyGoesOnWaiting(t *testing.T) {
 	l := newLab(t, nil)
 	l.unplug, l.access.Stall = true, time.Minute
 	start := l.clock.Now()
-	l.access.Waited = Waited{Stage: waitTCP, Since: start.Add(-50 * time.Second)}
+	l.access.Waited = Waited{Stage: waitTCP, Since: start.Add(-40 * time.Second)}
 	asked := 0
 	l.access.Watch = func(context.Context) error { asked++; return nil }
 	_, err := l.open(t).Ready(t.Context(), "", nil)
 	took := l.clock.Now().Sub(start)
-	if _, stalled := errors.AsType[*StalledError](err); !stalled || took < 10*time.Second || took > 14*time.Second {
+	if _, stalled := errors.AsType[*StalledError](err); !stalled || took < 20*time.Second || took > 24*time.Second {
 		t.Errorf("%v after %v", err, took)
 	}
-	if asked < 1 || asked > 2 {
+	if asked != 1 {
 		t.Errorf("it was asked %d times in %v whether the VM runs", asked, took)
 	}
 	if errors.Is(err, cluster.ErrNotStarted) {
@@ -196,7 +196,7 @@ func TestReadyGoesOnWaiting(t *testing.T) {
 	off := errors.New("the VM is off")
 	l.access.Waited, l.access.Watch = Waited{}, func(context.Context) error { return off }
 	start = l.clock.Now()
-	if _, err := l.open(t).Ready(t.Context(), "", nil); !errors.Is(err, off) || l.clock.Now().Sub(start) > 10*time.Second {
+	if _, err := l.open(t).Ready(t.Context(), "", nil); !errors.Is(err, off) || l.clock.Now().Sub(start) > 20*time.Second {
 		t.Errorf("%v after %v", err, l.clock.Now().Sub(start))
 	}
 }

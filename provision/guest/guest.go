@@ -41,7 +41,7 @@ type Access struct {
 	HostKey string        // authorized_keys line of an earlier contact; "": pin at first login
 	Clock   cluster.Clock // of waiting; default the machine's
 	Stall   time.Duration // Ready and Init give up when nothing was seen to move for so long; default 5 min
-	// Watch, when set, is asked every few seconds while the guest does not get
+	// Watch, when set, is asked now and then while the guest does not get
 	// further. Its error ends the waiting: the VM was switched off, say.
 	Watch func(ctx context.Context) error
 	// Waited is how far an earlier Ready of the same wait had come: time goes on
