@@ -145,7 +145,7 @@ func (l hostKeyLine) about(host string) bool {
 	found := false
 	for pattern := range strings.SplitSeq(l.hosts, ",") {
 		pattern, not := strings.CutPrefix(pattern, "!")
-		if pattern == "" || !wildcard(strings.ToLower(knownhosts.Normalize(pattern)), host) {
+		if pattern == "" || !wildcard(lower(knownhosts.Normalize(pattern)), host) {
 			continue
 		}
 		if not {
@@ -154,6 +154,18 @@ func (l hostKeyLine) about(host string) bool {
 		found = true
 	}
 	return found
+}
+
+// lower is s in lower case. What is no ASCII stays as it is, as with OpenSSH:
+// strings.ToLower makes one letter of all bytes that are no UTF-8.
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }
 
 // wildcard matches * and ?, and nothing else has a meaning in a pattern.
@@ -214,7 +226,7 @@ func (k *HostKeys) Check(addr string, _ net.Addr, shown ssh.PublicKey) error {
 			return &knownhosts.RevokedError{Revoked: k.known(l)}
 		}
 	}
-	host := strings.ToLower(knownhosts.Normalize(addr))
+	host := lower(knownhosts.Normalize(addr))
 	unknown := &unknownHostError{}
 	vouched := false
 	for _, l := range k.lines {
