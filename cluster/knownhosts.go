@@ -51,7 +51,10 @@ func KnownHosts(path string) (*HostKeys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("known_hosts: %w", err)
 	}
-	for n, line := range textfile.Lines(text) {
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		n++
+		line = strings.Trim(line, " \t\n") // as OpenSSH does: any other blank is a part of a name
 		if line == "" || line[0] == '#' {
 			continue
 		}
@@ -72,7 +75,7 @@ func (k *HostKeys) Skipped() []error { return k.skipped }
 // parseHostKeyLine reads [MARKER] HOSTS TYPE KEY [COMMENT].
 func parseHostKeyLine(line string) (hostKeyLine, error) {
 	var l hostKeyLine
-	words := strings.Fields(line)
+	words := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' })
 	if strings.HasPrefix(words[0], "@") {
 		l.marker, words = words[0], words[1:]
 	}
