@@ -1,24 +1,17 @@
 package commands
 
 import (
-	"crypto/rsa"
 	"errors"
 	"regexp"
-	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"pvebot/provision"
 )
 
 // exampleKey is a key whose private half was thrown away.
 const exampleKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA5XipGPSY4KKRCs5uoP3TwqD9qpZhsGWlpf17Xc3HqN me@laptop"
-
-// keyTypes are the key types that today's OpenSSH servers take.
-var keyTypes = []string{
-	ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519,
-	ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoSKECDSA256,
-	ssh.KeyAlgoRSA,
-}
 
 // minRSA is the shortest RSA key, in bits, that is still worth something.
 const minRSA = 2048
@@ -29,28 +22,23 @@ const maxComment = 100
 // checkKey reads one line of authorized_keys without options, and writes it
 // again from what it understood: nothing else reaches a guest's file.
 func checkKey(raw string) (value, *fault) {
-	pub, comment, options, rest, err := ssh.ParseAuthorizedKey([]byte(raw))
+	k, err := provision.ParsePublicKey(raw)
 	switch {
+	case k.Key != nil && len(k.Options) > 0:
+		return value{}, faultf(keyLine(k), "takes a key without options: begin with %s", k.Key.Type())
+	case err != nil && k.Key != nil:
+		return value{}, faultf(keyLine(k), "%v", err)
 	case err != nil:
-		return value{}, faultf("", "wants an SSH public key, the line in ~/.ssh/id_ed25519.pub (ssh-ed25519 AAAA...)")
-	case len(options) > 0:
-		return value{}, faultf(keyLine(pub, comment), "takes a key without options: begin with %s", pub.Type())
-	case len(rest) > 0 || strings.ContainsAny(raw, "\r\n"):
-		return value{}, faultf(keyLine(pub, comment), "takes one key, one line")
-	case !slices.Contains(keyTypes, pub.Type()):
-		return value{}, faultf("", "wants a key of type %s, and this one is %s", strings.Join(keyTypes, ", "), clip(pub.Type()))
+		return value{}, faultf("", "%v", err)
+	case k.Bits > 0 && k.Bits < minRSA:
+		return value{}, faultf("", "wants an RSA key of at least %d bits, and this one has %d", minRSA, k.Bits)
 	}
-	if c, ok := pub.(ssh.CryptoPublicKey); ok {
-		if key, ok := c.CryptoPublicKey().(*rsa.PublicKey); ok && key.N.BitLen() < minRSA {
-			return value{}, faultf("", "wants an RSA key of at least %d bits, and this one has %d", minRSA, key.N.BitLen())
-		}
-	}
-	return value{text: keyLine(pub, comment)}, nil
+	return value{text: keyLine(k)}, nil
 }
 
 // keyLine writes a public key as one line with a short, single-spaced comment.
-func keyLine(pub ssh.PublicKey, comment string) string {
-	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(pub)))
+func keyLine(k provision.PublicKey) string {
+	line, comment := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k.Key))), k.Comment
 	if r := []rune(comment); len(r) > maxComment {
 		comment = string(r[:maxComment])
 	}

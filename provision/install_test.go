@@ -267,7 +267,8 @@ func TestPrepareRefuses(t *testing.T) {
 		"id 9000 is outside 100-254, the ids whose addresses are given out":                    {OS: "ubuntu", VMID: 9000},
 		`"under_score" is no name for a VM: letters, digits and hyphens, parts joined by dots`: {OS: "ubuntu", Name: "under_score"},
 		`"Root!" is no login name: lower-case letters, digits, - and _`:                        {OS: "ubuntu", User: "Root!"},
-		"the key is no SSH public key":                                                         {OS: "ubuntu", Key: "hello"},
+		"key wants an SSH public key, the line in ~/.ssh/id_ed25519.pub (ssh-ed25519 AAAA...)": {OS: "ubuntu", Key: "hello"},
+		"key takes one key, one line":                                                          {OS: "ubuntu", Key: "# mine\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA5XipGPSY4KKRCs5uoP3TwqD9qpZhsGWlpf17Xc3HqN"},
 	} {
 		_, err := s.engine.Prepare(t.Context(), spec)
 		if got, _ := provision.Explain(fmt.Errorf("%w", orNil(err))); got != say {

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"pvebot/alloc"
 	"pvebot/cluster"
 	"pvebot/provision/image"
@@ -156,8 +154,8 @@ func (s Install) Validate() error {
 		return &Error{Kind: Invalid, Say: fmt.Sprintf("a life of %v can't be: up to five years", s.TTL), Try: "leave it out, and the VM lives until somebody destroys it"}
 	}
 	if s.Key != "" {
-		if _, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(s.Key)); err != nil || len(rest) > 0 {
-			return &Error{Kind: Invalid, Say: "the key is no SSH public key", Try: "paste one line of a .pub file: ssh-ed25519 AAAA... you@host", Err: err}
+		if _, err := ParsePublicKey(s.Key); err != nil {
+			return &Error{Kind: Invalid, Say: "key " + err.Error(), Try: "paste one line of a .pub file: ssh-ed25519 AAAA... you@host"}
 		}
 	}
 	return nil
