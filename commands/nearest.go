@@ -1,25 +1,25 @@
 package commands
 
-// nearest is the word of words that s was probably meant to be: the one with
+// Nearest is the word of words that s was probably meant to be: the one with
 // the fewest typing mistakes between them, the first of equals. It is "" when
 // none is near enough to be more than a guess.
-func nearest(s string, words []string) string {
+func Nearest(s string, words []string) string {
 	best, at := "", 1+max(1, len(s)/3)
 	if len(s) > 40 {
 		return ""
 	}
 	for _, w := range words {
-		if d := distance(s, w); d < at {
+		if d := Distance(s, w); d < at {
 			best, at = w, d
 		}
 	}
 	return best
 }
 
-// distance counts the typing mistakes between a and b: letters that are
+// Distance counts the typing mistakes between a and b: letters that are
 // missing, too many, wrong, or swapped with their neighbour (optimal string
 // alignment).
-func distance(a, b string) int {
+func Distance(a, b string) int {
 	before := make([]int, len(b)+1)
 	last := make([]int, len(b)+1)
 	for j := range last {

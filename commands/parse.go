@@ -97,7 +97,7 @@ func (g grammar) example(verb string) string {
 func (g grammar) unknownVerb(words []word) *Mistake {
 	said := strings.ToLower(words[0].text)
 	m := &Mistake{Try: "/vm help", Secret: slices.ContainsFunc(words, word.isPassword)}
-	near := nearest(said, g.names())
+	near := Nearest(said, g.names())
 	m.Say = fmt.Sprintf("there is no command %s%s", clip(words[0].text), meant(near))
 	if near == "" {
 		return m
@@ -292,7 +292,7 @@ func (s *slotter) unknownFlag(dashed, name string) *Param {
 		s.wrong("", "%s takes no flags, got %s", s.verb.Name, clip(dashed))
 		return nil
 	}
-	near := nearest(name, s.verb.flagNames())
+	near := Nearest(name, s.verb.flagNames())
 	if near == "" {
 		s.wrong("", "%s has no flag %s; it knows --%s", s.verb.Name, clip(dashed), strings.Join(s.verb.flagNames(), ", --"))
 		return nil

@@ -103,7 +103,7 @@ func identity(text string) (Member, *FileError) {
 	case id == "*":
 		return Member{Platform: platform}, nil
 	}
-	if near := nearest(platform, platformWords); near != "" && near != platform {
+	if near := Nearest(platform, platformWords); near != "" && near != platform {
 		return Member{}, &FileError{Say: "there is no platform " + clip(platform), Hint: "did you mean " + near + "?"}
 	}
 	id, wrong := idOf(platform, id, text)

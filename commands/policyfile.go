@@ -297,7 +297,7 @@ func (r *policyReader) verbs(at place, verbs list) {
 	for i, v := range verbs {
 		if !slices.Contains(known, v) {
 			hint := "these are: " + strings.Join(known, ", ")
-			if near := nearest(v, known); near != "" {
+			if near := Nearest(v, known); near != "" {
 				hint = "did you mean " + near + "?"
 			}
 			r.fail(at.at("verbs", i), hint, "there is no verb %s", clip(v))
@@ -334,7 +334,7 @@ func (r *policyReader) approval(at place, f approvalFile) Approval {
 	for i, name := range f.Of {
 		if !slices.Contains(r.roles, name) {
 			hint := "the roles are " + strings.Join(r.roles, ", ")
-			if near := nearest(name, r.roles); near != "" {
+			if near := Nearest(name, r.roles); near != "" {
 				hint = "did you mean " + near + "?"
 			}
 			r.fail(at.at("of", i), hint, "there is no role %s", clip(name))

@@ -78,7 +78,7 @@ func keyHint(key string, t reflect.Type) string {
 	known := keysOf(t)
 	hint := "known here: " + strings.Join(known, ", ")
 	meant := otherWords[strings.ToLower(key)]
-	switch near := nearest(key, known); {
+	switch near := Nearest(key, known); {
 	case near != "":
 		return fmt.Sprintf("did you mean %s? %s", near, hint)
 	case slices.Contains(known, meant):

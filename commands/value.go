@@ -80,7 +80,7 @@ func (g grammar) check(p Param, raw string) (value, *fault) {
 		if v := g.verb(raw); v != nil {
 			return value{text: v.Name, num: v.aboutOne()}, nil
 		}
-		near := nearest(lower, g.names())
+		near := Nearest(lower, g.names())
 		return value{}, faultf(near, "wants a command, and there is no %s%s", clip(raw), meant(near))
 	case TypeEnum:
 		return checkEnum(p, raw, lower)
@@ -179,7 +179,7 @@ func checkEnum(p Param, raw, lower string) (value, *fault) {
 			return value{text: c}, nil
 		}
 	}
-	near := nearest(lower, p.Choices)
+	near := Nearest(lower, p.Choices)
 	return value{}, faultf(near, "is one of %s, got %s%s", strings.Join(p.Choices, ", "), clip(raw), meant(near))
 }
 

@@ -83,10 +83,14 @@ type config struct {
 	Kept   keptSettings
 
 	Nodes map[string]string // from NODE_<name>=host[:port]
-	sites []site            // of CLUSTERS; see offered
-	port  bool              // PORT was set for this cluster, and not for all of several: a bot that only works answers there
-	clock cluster.Clock     // nil: the machine's; tests have their own
-	log   *slog.Logger      // of the nodes' connections; nil: nobody listens
+
+	unread   []string // what is wrong with values that could not be read, and were left out
+	misspelt []string // names that are probably settings with a typing mistake
+
+	sites []site        // of CLUSTERS; see offered
+	port  bool          // PORT was set for this cluster, and not for all of several: a bot that only works answers there
+	clock cluster.Clock // nil: the machine's; tests have their own
+	log   *slog.Logger  // of the nodes' connections; nil: nobody listens
 }
 
 // nodePrefix begins the settings that name the nodes.
@@ -100,7 +104,7 @@ var ofNodeJS = regexp.MustCompile(`^(ENV|PATH|OPTIONS|VERSION|HOME|DEBUG|NO_WARN
 // working directory for what environ does not have. All that is missing or
 // wrong is told in one error.
 func readConfig(environ []string, dotenv string) (config, error) {
-	c, err := readVars(environ, dotenv)
+	c, err := gather(environ, dotenv)
 	if err != nil {
 		return config{}, err
 	}
@@ -109,6 +113,16 @@ func readConfig(environ []string, dotenv string) (config, error) {
 
 // readVars reads the settings and does not ask whether they are complete.
 func readVars(environ []string, dotenv string) (config, error) {
+	c, err := gather(environ, dotenv)
+	if err == nil && len(c.unread) > 0 {
+		err = &incompleteError{c.unread}
+	}
+	return c, err
+}
+
+// gather reads the settings that can be read. What can't be is noted in them, for
+// those who tell all that is wrong at once.
+func gather(environ []string, dotenv string) (config, error) {
 	vars := env.ToMap(environ)
 	if err := ownDotenv(dotenv, vars); err != nil {
 		return config{}, err
@@ -129,18 +143,26 @@ func readVars(environ []string, dotenv string) (config, error) {
 			}
 		}
 	}
+	unread := takeUnreadable(vars)
 	c, err := parseVars(vars)
 	if err != nil {
 		return config{}, err
 	}
-	return c, c.readSites(vars)
+	c.unread = unread
+	if err := c.readSites(vars); err != nil {
+		return config{}, err
+	}
+	inFile := func(name string) bool { _, ok := file[name]; return ok }
+	c.misspelt = misspelt(vars, inFile, c.Clusters)
+	return c, nil
 }
 
-// parseVars reads the settings of one cluster.
+// parseVars reads the settings of one cluster. Their values have been looked at:
+// an error is a mistake of the program.
 func parseVars(vars map[string]string) (config, error) {
 	var c config
 	if err := env.ParseWithOptions(&c, env.Options{Environment: vars}); err != nil {
-		return config{}, fmt.Errorf("settings can't be read: %w", err)
+		return config{}, err
 	}
 	c.port = vars["PORT"] != ""
 	c.Nodes = map[string]string{}
@@ -154,7 +176,7 @@ func parseVars(vars map[string]string) (config, error) {
 
 // check lists everything that is missing or wrong, with what to do.
 func (c *config) check() error {
-	wrong := c.checkSites()
+	wrong := slices.Concat(c.unread, c.checkSites())
 	wrong = append(wrong, c.Web.check(c.Listen)...)
 	wrong = append(wrong, c.Chat.check()...)
 	wrong = append(wrong, c.Traces.check()...)
@@ -162,7 +184,7 @@ func (c *config) check() error {
 	if len(wrong) == 0 {
 		return nil
 	}
-	return &incompleteError{wrong}
+	return &incompleteError{slices.Concat(wrong, c.misspelt)}
 }
 
 // checkCluster is check for what is about the cluster.
@@ -182,6 +204,14 @@ func (c *config) checkCluster() []string {
 		wrong = append(wrong, fmt.Sprintf("MAIN_NODE is %s, but there is no NODE_%s; there are %s",
 			c.MainNode, c.MainNode, strings.Join(slices.Sorted(maps.Keys(c.Nodes)), ", ")))
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Nodes)) {
+		if c.Nodes[name] == "" && isHere(name) {
+			continue // nothing goes there
+		}
+		if said := checkNodeAddr(name, c.Nodes[name]); said != "" {
+			wrong = append(wrong, said)
+		}
+	}
 	if c.Gateway != "" {
 		pool, err := c.pool()
 		if err == nil {
@@ -196,6 +226,9 @@ func (c *config) checkCluster() []string {
 	}
 	if _, err := c.groups(); err != nil {
 		wrong = append(wrong, err.Error())
+	}
+	if _, err := c.adminKeys(); err != nil {
+		wrong = append(wrong, strings.Split(err.Error(), "\n")...)
 	}
 	if c.GuestVia != "node" && c.GuestVia != "direct" {
 		wrong = append(wrong, fmt.Sprintf("GUEST_VIA is %q: it is node (through the node's SSH) or direct", c.GuestVia))
@@ -275,18 +308,32 @@ func (c *config) settings() (provision.Settings, error) {
 	if c.RootHash != "" {
 		s.InitEnv["PVEBOT_ROOT_HASH"] = string(c.RootHash)
 	}
-	if c.AdminKeys != "" {
-		text, err := textfile.Read(c.AdminKeys)
-		if err != nil {
-			return s, fmt.Errorf("ADMIN_KEYS_FILE: %w", err)
-		}
-		for _, line := range textfile.Lines(text) {
-			if line != "" && !strings.HasPrefix(line, "#") {
-				s.AdminKeys = append(s.AdminKeys, line)
-			}
-		}
+	s.AdminKeys, err = c.adminKeys()
+	return s, err
+}
+
+// adminKeys are the keys that every VM gets. The error tells each line that is
+// none: Proxmox VE would refuse every VM for it.
+func (c *config) adminKeys() ([]string, error) {
+	if c.AdminKeys == "" {
+		return nil, nil
 	}
-	return s, nil
+	text, err := textfile.Read(c.AdminKeys)
+	if err != nil {
+		return nil, fmt.Errorf("ADMIN_KEYS_FILE: %w", err)
+	}
+	var keys []string
+	var wrong []error
+	for n, line := range textfile.Lines(text) {
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if _, err := provision.ParsePublicKey(line); err != nil {
+			wrong = append(wrong, fmt.Errorf("ADMIN_KEYS_FILE: %w", &textfile.Error{File: c.AdminKeys, Line: n, Say: "this line " + err.Error()}))
+		}
+		keys = append(keys, line)
+	}
+	return keys, errors.Join(wrong...)
 }
 
 // home is where the bot's SSH files are when no setting says otherwise.

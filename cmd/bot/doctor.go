@@ -54,7 +54,7 @@ func (p *program) examine(ctx context.Context, tell func(doctor.Finding)) error 
 	settings := func(status doctor.Status, say, fix string) {
 		tell(doctor.Finding{Check: "settings", Status: status, Say: say, Fix: fix})
 	}
-	c, err := readVars(p.env, p.dotenv)
+	c, err := gather(p.env, p.dotenv)
 	if err != nil {
 		return err
 	}
@@ -65,6 +65,9 @@ func (p *program) examine(ctx context.Context, tell func(doctor.Finding)) error 
 		}
 	default:
 		settings(doctor.Fine, "complete", "")
+		for _, said := range c.misspelt {
+			settings(doctor.Warning, said, "correct the name in the environment or in .env")
+		}
 	}
 	for _, s := range c.offered() {
 		about := tell

@@ -66,6 +66,9 @@ func (p *program) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, said := range c.misspelt {
+		log.WarnContext(ctx, "settings", "say", said)
+	}
 	h, err := build(ctx, c, policy, log)
 	if err != nil {
 		return err
@@ -88,7 +91,7 @@ func (p *program) serve(ctx context.Context) error {
 
 // serveOnly works for one cluster.
 func (p *program) serveOnly(ctx context.Context, name string) error {
-	c, err := readVars(p.env, p.dotenv)
+	c, err := gather(p.env, p.dotenv)
 	if err == nil {
 		err = c.only(name)
 	}
@@ -98,6 +101,9 @@ func (p *program) serveOnly(ctx context.Context, name string) error {
 	log, err := c.logger(p.err)
 	if err != nil {
 		return err
+	}
+	for _, said := range c.misspelt {
+		log.WarnContext(ctx, "settings", "say", said)
 	}
 	h, err := build(ctx, c, commands.Policy{}, log)
 	if err != nil {

@@ -34,9 +34,11 @@ func (c *config) readSites(vars map[string]string) error {
 		case name == "":
 			continue
 		case !commands.IsCluster(name):
-			return fmt.Errorf("CLUSTERS has %q: names are lower-case letters, digits and hyphens, like taipei", name)
+			c.unread = append(c.unread, fmt.Sprintf("CLUSTERS has %q: names are lower-case letters, digits and hyphens, like taipei", name))
+			continue
 		case slices.Contains(names, name):
-			return fmt.Errorf("CLUSTERS has %s twice", name)
+			c.unread = append(c.unread, fmt.Sprintf("CLUSTERS has %s twice", name))
+			continue
 		}
 		names = append(names, name)
 	}
@@ -60,10 +62,12 @@ func (c *config) readSites(vars map[string]string) error {
 			merged := maps.Clone(shared)
 			maps.Copy(merged, own)
 			merged["CLUSTER"] = name
+			unread := takeUnreadable(merged)
 			here, err := parseVars(merged)
 			if err != nil {
 				return fmt.Errorf("cluster %s: %w", name, err)
 			}
+			here.unread = unread
 			here.port = own["PORT"] != "" // the one without a prefix is for the bot that people talk to
 			s.here = &here
 		}
@@ -100,7 +104,7 @@ func (c *config) checkSites() []string {
 	local := strings.HasPrefix(c.StoreURL, "postgres")
 	for _, s := range c.sites {
 		if s.here != nil {
-			for _, w := range s.here.checkCluster() {
+			for _, w := range slices.Concat(s.here.unread, s.here.checkCluster()) {
 				wrong = append(wrong, fmt.Sprintf("cluster %s, whose settings begin with %s: %s", s.name, prefixOf(s.name), w))
 			}
 		} else if !local {
@@ -144,8 +148,8 @@ func (c *config) only(name string) error {
 	if !strings.HasPrefix(c.StoreURL, "postgres") {
 		wrong = append(wrong, "STORE_URL is not postgres://...: a bot that works for one cluster shares its store with the bot that people talk to, on PostgreSQL")
 	}
-	if wrong = append(wrong, c.checkSites()...); len(wrong) > 0 {
-		return &incompleteError{wrong}
+	if wrong = slices.Concat(c.unread, wrong, c.checkSites()); len(wrong) > 0 {
+		return &incompleteError{slices.Concat(wrong, c.misspelt)}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -142,6 +143,23 @@ func TestFilesOfAnyEditor(t *testing.T) {
 		}
 		if name != ".env" && name != "SSH_KEY" && err != nil && !strings.Contains(err.Error(), name) {
 			t.Errorf("the complaint does not name %s: %v", name, err)
+		}
+	}
+}
+
+// TestAdminKeyThatIsNotWhole: a line that an editor wrapped is told at the start
+// and by the doctor, with its number, and not by Proxmox VE at every install.
+func TestAdminKeyThatIsNotWhole(t *testing.T) {
+	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJEAKZKyWhwSgyUOTmOjRmcTEhbEODmU9wUfl4bqXD3N"
+	file := scratch(t, "# us\n"+key+" alice\n\n"+key[:40]+"\n"+key[40:]+" bob\nfrom=\"192.0.2.0/24\" "+key+"\n")
+	_, err := readConfig(append(settingsOf(""), "ADMIN_KEYS_FILE="+file), os.DevNull)
+	if err == nil {
+		t.Fatal("the file is taken")
+	}
+	for n, want := range map[int]bool{2: false, 4: true, 5: true, 6: false} {
+		said := fmt.Sprintf("\n  ADMIN_KEYS_FILE: %s:%d: this line wants an SSH public key", file, n)
+		if strings.Contains(err.Error(), said) != want {
+			t.Errorf("line %d is told: %v, want %v\n%v", n, !want, want, err)
 		}
 	}
 }

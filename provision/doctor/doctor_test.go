@@ -113,6 +113,23 @@ func TestFaults(t *testing.T) {
 				"warning quorum pve2: the cluster says that it is offline | ssh -p ",
 			},
 		},
+		"a name that only ~/.ssh/config knows": {
+			plant: func(_ *testing.T, w *ward) {
+				right := w.nodes.Dial
+				if right == nil {
+					right = new(net.Dialer).DialContext
+				}
+				addr := w.patient.Addrs["pve2"]
+				w.patient.Addrs["pve2"] = "two"
+				w.nodes.Dial = func(ctx context.Context, network, to string) (net.Conn, error) {
+					if to == addr {
+						return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host", Name: "two", IsNotFound: true}}
+					}
+					return right(ctx, network, to)
+				}
+			},
+			want: []string{"problem nodes pve2: nobody knows a machine called two | write the address: NODE_pve2=ADDRESS; names and ports of ~/.ssh/config are not read"},
+		},
 		"no quorum": {
 			plant: func(_ *testing.T, w *ward) { w.sim.Quorum(false) },
 			want:  []string{"problem quorum : the cluster has no quorum: nothing can be created, started or moved | ssh -p "},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -78,9 +79,18 @@ func (e *exam) unreachable(name string, err error) {
 		e.oldGate(name)
 	case strings.Contains(err.Error(), "unable to authenticate"):
 		e.problem(name, e.ssh(name, "ssh-copy-id -i "+e.KeyFile), "it does not let the bot's key in")
+	case isUnknownHost(err):
+		e.problem(name, "write the address: NODE_"+name+"=ADDRESS; names and ports of ~/.ssh/config are not read",
+			"nobody knows a machine called %s", e.Addrs[name])
 	default:
 		e.problem(name, "see whether NODE_"+name+" is right: "+e.on(name, "hostname"), "it can't be reached at %s: %v", e.Addrs[name], err)
 	}
+}
+
+// isUnknownHost reports whether a name has no address.
+func isUnknownHost(err error) bool {
+	dns, ok := errors.AsType[*net.DNSError](err)
+	return ok && dns.IsNotFound
 }
 
 // oldGate says that a node refuses what this version of the bot runs there.
