@@ -21,7 +21,7 @@ import (
 )
 
 // row is what a package may import of ours. Imports run one way, from cmd/bot
-// down to cluster, alloc and sh; cluster/textfile is below all of them.
+// down to cluster, alloc and sh; cluster/textfile and yamlfile are below all of them.
 type row struct {
 	uses  []string // all of its files
 	tests []string // its tests, on top of uses and of the package itself
@@ -34,6 +34,7 @@ var rows = map[string]row{
 
 	"cluster":                     {uses: []string{"cluster/textfile"}, tests: []string{"cluster/internal/sshtest", "cluster/pvesim", "cluster/runnertest", "cluster/taskstest"}},
 	"cluster/textfile":            {},
+	"cluster/yamlfile":            {uses: []string{"cluster/textfile"}},
 	"cluster/internal/sshtest":    {},
 	"cluster/runnertest":          {uses: []string{"cluster"}},
 	"cluster/taskstest":           {uses: []string{"cluster"}},
@@ -44,10 +45,10 @@ var rows = map[string]row{
 	"cluster/pvesim/simtest":      {},
 
 	"provision": {
-		uses:  []string{"cluster", "cluster/textfile", "alloc", "sh", "provision/image", "provision/guest"},
+		uses:  []string{"cluster", "cluster/textfile", "cluster/yamlfile", "alloc", "sh", "provision/image", "provision/guest"},
 		tests: []string{"cluster/pvesim", "cluster/pvesim/simguest", "cluster/pvesim/simtest", "provision/pinned", "provision/sqlstore", "provision/sqlstore/pgtest", "provision/storetest"},
 	},
-	"provision/image":           {uses: []string{"cluster", "cluster/textfile", "sh"}, tests: []string{"cluster/pvesim"}},
+	"provision/image":           {uses: []string{"cluster", "cluster/textfile", "cluster/yamlfile", "sh"}, tests: []string{"cluster/pvesim"}},
 	"provision/guest":           {uses: []string{"cluster", "sh"}, tests: []string{"cluster/pvesim", "cluster/pvesim/simguest"}},
 	"provision/sqlstore":        {uses: []string{"provision", "cluster"}, tests: []string{"provision/pinned", "provision/sqlstore/pgtest", "provision/storetest"}},
 	"provision/sqlstore/pgtest": {},
@@ -55,7 +56,7 @@ var rows = map[string]row{
 	"provision/pinned":          {},
 	"provision/storetest":       {uses: []string{"provision", "cluster"}},
 
-	"commands": {uses: []string{"cluster/textfile", "provision"}},
+	"commands": {uses: []string{"cluster/textfile", "cluster/yamlfile", "provision"}},
 
 	"bot":            {uses: []string{"commands", "provision", "cluster"}, tests: []string{"bot/bottest", "provision/pinned", "provision/sqlstore"}},
 	"bot/traces":     {uses: []string{"provision", "cluster"}, tests: []string{"provision/sqlstore"}},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"pvebot/cluster/textfile"
 	"pvebot/provision"
 )
 
@@ -59,12 +60,12 @@ const (
 
 // Identity reads who is meant: slack/U1, slack:U1, a mention as the platforms
 // write it (<@U1|alice>, discord:<@80351110224678912>), or an id that only one
-// platform has. A name where a platform wants an id is an *FileError with where
+// platform has. A name where a platform wants an id is an *textfile.Error with where
 // to find it.
 func Identity(text string) (provision.Actor, error) {
 	m, wrong := identity(text)
 	if wrong == nil && m.ID == "" {
-		wrong = &FileError{Say: clip(text) + " is nobody", Hint: "write PLATFORM/ID like slack/U012ABC"}
+		wrong = &textfile.Error{Say: clip(text) + " is nobody", Try: "write PLATFORM/ID like slack/U012ABC"}
 	}
 	if wrong != nil {
 		return provision.Actor{}, wrong
@@ -78,14 +79,14 @@ func PersonOf(platform, who string) (provision.Actor, error) {
 	a := Person(platform, who)
 	id, wrong := idOf(a.Platform, a.ID, who)
 	if wrong != nil {
-		return a, &provision.Error{Kind: provision.Invalid, Say: wrong.Say, Try: "mention them, or " + wrong.Hint}
+		return a, &provision.Error{Kind: provision.Invalid, Say: wrong.Say, Try: "mention them, or " + wrong.Try}
 	}
 	a.ID = id
 	return a, nil
 }
 
 // identity is Identity, which takes all of a platform and everyone too.
-func identity(text string) (Member, *FileError) {
+func identity(text string) (Member, *textfile.Error) {
 	text = strings.TrimSpace(text)
 	if text == "everyone" {
 		return Member{}, nil
@@ -97,14 +98,14 @@ func identity(text string) (Member, *FileError) {
 	switch {
 	case roleMarkupRE.MatchString(id):
 		g := roleMarkupRE.FindStringSubmatch(id)[1]
-		return Member{}, &FileError{Say: clip(text) + " is a group, not a person", Hint: "list it under groups, as discord:" + g + " or slack:" + g}
+		return Member{}, &textfile.Error{Say: clip(text) + " is a group, not a person", Try: "list it under groups, as discord:" + g + " or slack:" + g}
 	case platform == "" || id == "":
 		return Member{}, nobody(text)
 	case id == "*":
 		return Member{Platform: platform}, nil
 	}
 	if near := Nearest(platform, platformWords); near != "" && near != platform {
-		return Member{}, &FileError{Say: "there is no platform " + clip(platform), Hint: "did you mean " + near + "?"}
+		return Member{}, &textfile.Error{Say: "there is no platform " + clip(platform), Try: "did you mean " + near + "?"}
 	}
 	id, wrong := idOf(platform, id, text)
 	if wrong != nil {
@@ -117,12 +118,12 @@ func identity(text string) (Member, *FileError) {
 }
 
 // nobody is the answer to a text that is no identity.
-func nobody(text string) *FileError {
+func nobody(text string) *textfile.Error {
 	hint := memberHint
 	if strings.HasPrefix(text, "@") {
 		hint = slackHint + "; " + discordHint
 	}
-	return &FileError{Say: clip(text) + " is nobody", Hint: hint}
+	return &textfile.Error{Say: clip(text) + " is nobody", Try: hint}
 }
 
 // cutPlatform cuts slack:U1 and slack/U1; false when text names no platform.
@@ -157,7 +158,7 @@ func guess(text string) (platform, id string) {
 }
 
 // idOf is the id that text means on a platform; shown is what was written in all.
-func idOf(platform, text, shown string) (string, *FileError) {
+func idOf(platform, text, shown string) (string, *textfile.Error) {
 	id := text
 	if m := mentionRE.FindStringSubmatch(text); m != nil {
 		id = m[1]
@@ -169,11 +170,11 @@ func idOf(platform, text, shown string) (string, *FileError) {
 			id = strings.ToUpper(id)
 		}
 		if !slackIDRE.MatchString(id) {
-			return "", &FileError{Say: fmt.Sprintf("%s is no id of a person on Slack", clip(shown)), Hint: slackHint}
+			return "", &textfile.Error{Say: fmt.Sprintf("%s is no id of a person on Slack", clip(shown)), Try: slackHint}
 		}
 	case "discord":
 		if !digitsRE.MatchString(id) {
-			return "", &FileError{Say: fmt.Sprintf("%s is no id of a person on Discord", clip(shown)), Hint: discordHint}
+			return "", &textfile.Error{Say: fmt.Sprintf("%s is no id of a person on Discord", clip(shown)), Try: discordHint}
 		}
 	}
 	return id, nil
@@ -181,21 +182,21 @@ func idOf(platform, text, shown string) (string, *FileError) {
 
 // channelOf is the conversation that text means: slack/C012ABC,
 // slack/<#C012ABC|general>.
-func channelOf(text string) (provision.Conversation, *FileError) {
+func channelOf(text string) (provision.Conversation, *textfile.Error) {
 	const hint = "write PLATFORM/ID like slack/C012ABC"
 	platform, id, _ := cutPlatform(strings.TrimSpace(text))
 	if m := roomMarkupRE.FindStringSubmatch(id); m != nil {
 		id = m[1]
 	}
-	wrong := &FileError{Say: clip(text) + " is no channel", Hint: hint}
+	wrong := &textfile.Error{Say: clip(text) + " is no channel", Try: hint}
 	switch {
 	case platform == "" || id == "" || id == "*" || strings.ContainsAny(id, ":/, <>"):
 		return provision.Conversation{}, wrong
 	case platform == "slack" && !slackRoomRE.MatchString(id):
-		wrong.Hint = hint + ": in Slack click the channel's name; its id is at the end of About"
+		wrong.Try = hint + ": in Slack click the channel's name; its id is at the end of About"
 		return provision.Conversation{}, wrong
 	case platform == "discord" && !digitsRE.MatchString(id):
-		wrong.Hint = "write the id, like discord/175928847299117063: in Discord switch on Developer Mode, then right-click the channel, then Copy Channel ID"
+		wrong.Try = "write the id, like discord/175928847299117063: in Discord switch on Developer Mode, then right-click the channel, then Copy Channel ID"
 		return provision.Conversation{}, wrong
 	}
 	return provision.Conversation{Platform: platform, Channel: id}, nil

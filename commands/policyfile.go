@@ -12,65 +12,24 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
+	"pvebot/cluster/textfile"
 	"pvebot/provision"
 )
 
 // maxPolicy is the longest policy file that is read, in bytes.
 const maxPolicy = 256 << 10
 
-// FileError is one thing that is wrong in a policy file.
-type FileError struct {
-	File string // its name, "" when nobody says
-	Line int    // from 1 on; 0: the file as a whole
-	Say  string // what is wrong
-	Hint string // what to write instead, "" when there is no idea
-}
-
-func (e *FileError) Error() string {
-	s := e.Say
-	switch {
-	case e.File != "" && e.Line > 0:
-		s = fmt.Sprintf("%s:%d: %s", e.File, e.Line, s)
-	case e.File != "":
-		s = e.File + ": " + s
-	case e.Line > 0:
-		s = fmt.Sprintf("line %d: %s", e.Line, s)
-	}
-	if e.Hint != "" {
-		s += "; " + e.Hint
-	}
-	return s
-}
-
 // ReadPolicy is ParsePolicy of the file called name, which its errors name.
 func ReadPolicy(name string, data []byte) (Policy, error) {
 	p, err := ParsePolicy(data)
-	for _, e := range fileErrors(err) {
-		e.File = name
-	}
-	return p, err
+	return p, textfile.In(name, err)
 }
 
-// fileErrors are the errors that err is, or joins.
-func fileErrors(err error) []*FileError {
-	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what is joined, not what is wrapped
-		var found []*FileError
-		for _, one := range all.Unwrap() {
-			found = append(found, fileErrors(one)...)
-		}
-		return found
-	}
-	if e, ok := errors.AsType[*FileError](err); ok {
-		return []*FileError{e}
-	}
-	return nil
-}
-
-// ParsePolicy reads policy.yaml. The error joins one *FileError for each thing
+// ParsePolicy reads policy.yaml. The error joins one *textfile.Error for each thing
 // that is wrong; the Policy is then the zero one.
 func ParsePolicy(data []byte) (Policy, error) {
 	if len(data) > maxPolicy {
-		return Policy{}, &FileError{Say: fmt.Sprintf("the policy has %d bytes, and at most %d are read", len(data), maxPolicy)}
+		return Policy{}, &textfile.Error{Say: fmt.Sprintf("the policy has %d bytes, and at most %d are read", len(data), maxPolicy)}
 	}
 	f, root, err := readYAML(data)
 	if err != nil {
@@ -99,7 +58,7 @@ func (at place) at(more ...any) place { return append(slices.Clip(at), more...) 
 
 // fail notes what is wrong at a place: the innermost that has a line.
 func (r *policyReader) fail(at place, hint, format string, a ...any) {
-	r.wrong = append(r.wrong, &FileError{Line: r.line(at), Say: fmt.Sprintf(format, a...), Hint: hint})
+	r.wrong = append(r.wrong, &textfile.Error{Line: r.line(at), Say: fmt.Sprintf(format, a...), Try: hint})
 }
 
 func (r *policyReader) line(at place) int {
@@ -164,7 +123,7 @@ func (r *policyReader) channels(p *Policy, cluster string, channels list) {
 		where, wrong := channelOf(s)
 		switch other, twice := p.Channels[where]; {
 		case wrong != nil:
-			r.fail(at.at(i), wrong.Hint, "%s", wrong.Say)
+			r.fail(at.at(i), wrong.Try, "%s", wrong.Say)
 		case twice:
 			r.fail(at.at(i), "", "%s is about %s already", clip(s), other)
 		default:
@@ -231,7 +190,7 @@ func (r *policyReader) member(at place, s string) []Member {
 	}
 	m, wrong := identity(s)
 	if wrong != nil {
-		r.fail(at, wrong.Hint, "%s", wrong.Say)
+		r.fail(at, wrong.Try, "%s", wrong.Say)
 	}
 	return []Member{m}
 }
@@ -251,9 +210,9 @@ func (r *policyReader) humans(f map[string]list) []Human {
 		for i, s := range f[name] {
 			who, err := Identity(s)
 			other, taken := whose[who]
-			switch wrong, _ := errors.AsType[*FileError](err); {
+			switch wrong, _ := errors.AsType[*textfile.Error](err); {
 			case wrong != nil:
-				r.fail(at.at(i), wrong.Hint, "%s", wrong.Say)
+				r.fail(at.at(i), wrong.Try, "%s", wrong.Say)
 			case taken:
 				r.fail(at.at(i), "", "%s is %s already", who.Key(), other)
 			default:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pvebot/cluster/textfile"
 	"pvebot/provision"
 )
 
@@ -118,8 +119,8 @@ func TestParsePolicyRefuses(t *testing.T) {
 		if err.Error() != tt.want {
 			t.Errorf("%s:\n got %s\nwant %s", tt.name, err, tt.want)
 		}
-		if _, ok := errors.AsType[*FileError](err); !ok {
-			t.Errorf("%s: %T is no *FileError", tt.name, err)
+		if _, ok := errors.AsType[*textfile.Error](err); !ok {
+			t.Errorf("%s: %T is no *textfile.Error", tt.name, err)
 		}
 	}
 }
@@ -180,4 +181,23 @@ func FuzzParsePolicy(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPolicyWordsAreReadAsWritten: a tag may look like a number or a truth; an
+// anchor stands for what it names.
+func TestPolicyWordsAreReadAsWritten(t *testing.T) {
+	p, err := ParsePolicy([]byte("roles:\n  dev:\n    members: slack/*\n    allow:\n    - {verbs: &v [start, stop], scope: all, tags: 3.20}\n    - {verbs: *v, scope: all, tags: [010, 1e3, yes, 2026-12-01]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	allow := p.Roles[0].Allow
+	if d := cmp.Diff([]string{"3.20"}, allow[0].Tags); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"010", "1e3", "yes", "2026-12-01"}, allow[1].Tags); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(allow[0].Verbs, allow[1].Verbs); d != "" {
+		t.Error(d)
+	}
 }

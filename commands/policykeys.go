@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"pvebot/cluster/textfile"
 )
 
 // otherWords are what people write for keys that are called otherwise.
@@ -70,7 +72,7 @@ func checkPair(pair *ast.MappingValueNode, t reflect.Type) []error {
 			return checkKeys(pair.Value, f.Type)
 		}
 	}
-	return []error{&FileError{Line: key.Position.Line, Say: "there is no key " + clip(key.Value) + " here", Hint: keyHint(key.Value, t)}}
+	return []error{&textfile.Error{Line: key.Position.Line, Say: "there is no key " + clip(key.Value) + " here", Try: keyHint(key.Value, t)}}
 }
 
 // keyHint says what was meant by a key, and what is known where it stands.

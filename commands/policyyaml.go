@@ -8,6 +8,9 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"pvebot/cluster/textfile"
+	"pvebot/cluster/yamlfile"
 )
 
 // policyFile is policy.yaml. The keys' names are in its tags and nowhere else.
@@ -61,14 +64,14 @@ type list []string
 
 // UnmarshalYAML implements yaml.InterfaceUnmarshaler.
 func (l *list) UnmarshalYAML(unmarshal func(any) error) error {
-	var one string
+	var one yamlfile.Word
 	if unmarshal(&one) == nil {
-		*l = list{one}
+		*l = list{string(one)}
 		return nil
 	}
-	var many []string
+	var many []yamlfile.Word
 	err := unmarshal(&many)
-	*l = many
+	*l = yamlfile.Texts(many)
 	return err
 }
 
@@ -77,11 +80,11 @@ func (l *list) UnmarshalYAML(unmarshal func(any) error) error {
 func readYAML(data []byte) (f policyFile, root *ast.File, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			f, root, err = policyFile{}, nil, &FileError{Say: fmt.Sprintf("this can't be read as YAML: %v", p), Hint: "look for tags (!) and anchors (&) that you did not mean"}
+			f, root, err = policyFile{}, nil, &textfile.Error{Say: fmt.Sprintf("this can't be read as YAML: %v", p), Try: "look for tags (!) and anchors (&) that you did not mean"}
 		}
 	}()
 	if root, err = parser.ParseBytes(data, 0); err != nil {
-		return policyFile{}, nil, yamlError(err)
+		return policyFile{}, nil, yamlfile.Error(err)
 	}
 	var wrong []error
 	for _, doc := range root.Docs {
@@ -91,45 +94,7 @@ func readYAML(data []byte) (f policyFile, root *ast.File, err error) {
 		return policyFile{}, nil, errors.Join(wrong...)
 	}
 	if err := yaml.UnmarshalWithOptions(data, &f, yaml.Strict()); err != nil {
-		return policyFile{}, nil, yamlError(err)
+		return policyFile{}, nil, yamlfile.Error(err)
 	}
 	return f, root, nil
-}
-
-// yamlError makes a FileError of what the YAML library says.
-func yamlError(err error) error {
-	said, ok := errors.AsType[yaml.Error](err)
-	if !ok {
-		return &FileError{Say: err.Error()}
-	}
-	e := &FileError{Say: said.GetMessage()}
-	if t := said.GetToken(); t != nil && t.Position != nil {
-		e.Line = t.Position.Line
-	}
-	if t, ok := errors.AsType[*yaml.TypeError](err); ok {
-		e.Say = "this wants " + kindWords(t.DstType.Kind())
-	}
-	if t, ok := errors.AsType[*yaml.UnexpectedNodeTypeError](err); ok {
-		e.Say = "this wants " + kindWords(reflect.Map)
-		if t.Expected == ast.SequenceType {
-			e.Say = "this wants " + kindWords(reflect.Slice)
-		}
-	}
-	return e
-}
-
-// kindWords says in the words of the file what a kind of Go is.
-func kindWords(k reflect.Kind) string {
-	switch k {
-	case reflect.Bool:
-		return "true or false"
-	case reflect.Int, reflect.Int64:
-		return "a whole number"
-	case reflect.String:
-		return "a word"
-	case reflect.Slice:
-		return "a list"
-	default:
-		return "keys with values"
-	}
 }

@@ -14,6 +14,8 @@ import (
 
 	"pvebot/alloc"
 	"pvebot/cluster"
+	"pvebot/cluster/textfile"
+	"pvebot/cluster/yamlfile"
 	"pvebot/provision/image"
 )
 
@@ -29,17 +31,17 @@ type Network struct {
 
 // networkFile is a network in the operator's file.
 type networkFile struct {
-	Name    string   `yaml:"name"`
-	CIDR    string   `yaml:"cidr"`
-	Gateway string   `yaml:"gateway"`
-	Routed  bool     `yaml:"routed"`
-	IPv6    string   `yaml:"ipv6"`
-	Range   string   `yaml:"range"`
-	DHCP    bool     `yaml:"dhcp"`
-	IDs     string   `yaml:"ids"`
-	Bridge  string   `yaml:"bridge"`
-	VLAN    int      `yaml:"vlan"`
-	DNS     []string `yaml:"dns"`
+	Name    string          `yaml:"name"`
+	CIDR    string          `yaml:"cidr"`
+	Gateway string          `yaml:"gateway"`
+	Routed  bool            `yaml:"routed"`
+	IPv6    string          `yaml:"ipv6"`
+	Range   string          `yaml:"range"`
+	DHCP    bool            `yaml:"dhcp"`
+	IDs     yamlfile.Word   `yaml:"ids"`
+	Bridge  string          `yaml:"bridge"`
+	VLAN    yamlfile.Word   `yaml:"vlan"`
+	DNS     []yamlfile.Word `yaml:"dns"`
 }
 
 var (
@@ -66,19 +68,19 @@ var (
 // No two may have VMIDs or addresses in common, nor with the default network.
 // The error tells all that is wrong.
 func ParseNetworks(file []byte, def alloc.Pool) ([]Network, error) {
-	entries, err := image.DecodeList[networkFile](file, "networks")
+	entries, err := yamlfile.List[networkFile](file, "networks")
 	if err != nil {
 		return nil, err
 	}
 	var networks []Network
 	var errs []error
 	for i, e := range entries {
-		n, err := e.network()
+		n, err := e.Value.network()
 		if err == nil {
 			err = n.apart(networks, def)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("network %d (%s): %w", i+1, e.Name, err))
+			errs = append(errs, &textfile.Error{Line: e.Line, Say: fmt.Sprintf("network %d (%s): %v", i+1, e.Value.Name, err), Err: err})
 			continue
 		}
 		networks = append(networks, n)
@@ -87,25 +89,27 @@ func ParseNetworks(file []byte, def alloc.Pool) ([]Network, error) {
 }
 
 func (e networkFile) network() (Network, error) {
-	n := Network{Name: e.Name, Bridge: cmp.Or(e.Bridge, "vmbr0"), VLAN: e.VLAN, IPv6: e.IPv6, Nameserver: strings.Join(e.DNS, " ")}
+	n := Network{Name: e.Name, Bridge: cmp.Or(e.Bridge, "vmbr0"), IPv6: e.IPv6, Nameserver: strings.Join(yamlfile.Texts(e.DNS), " ")}
+	var err error
+	if n.VLAN, err = e.vlan(); err != nil {
+		return n, err
+	}
 	switch {
 	case !networkName.MatchString(n.Name):
 		return n, fmt.Errorf("%q is no name for a network: lower-case letters, digits and hyphens", n.Name)
 	case !bridgeName.MatchString(n.Bridge):
 		return n, fmt.Errorf("%q is no bridge, such as vmbr0", n.Bridge)
-	case n.VLAN < 0 || n.VLAN > 4094:
-		return n, fmt.Errorf("vlan is %d: it is between 1 and 4094", n.VLAN)
 	case n.IPv6 != "" && n.IPv6 != "auto" && n.IPv6 != "dhcp":
 		return n, fmt.Errorf("ipv6 is %q: auto (router advertisements) or dhcp; the bot gives out no IPv6 addresses of its own", n.IPv6)
 	case e.DHCP && (e.CIDR != "" || e.Gateway != "" || e.Range != "" || e.Routed):
 		return n, errors.New("with dhcp: true there is no cidr, gateway, range or routed")
 	}
 	for _, s := range e.DNS {
-		if _, err := netip.ParseAddr(s); err != nil {
+		if _, err := netip.ParseAddr(string(s)); err != nil {
 			return n, fmt.Errorf("dns has %q, which is no address", s)
 		}
 	}
-	from, to, isRange := strings.Cut(e.IDs, "-")
+	from, to, isRange := strings.Cut(string(e.IDs), "-")
 	start, err := strconv.Atoi(strings.TrimSpace(from))
 	if err != nil {
 		return n, fmt.Errorf("ids is %q: the VMID of the first address, such as 5000", e.IDs)
@@ -126,6 +130,18 @@ func (e networkFile) network() (Network, error) {
 		n.Pool, err = alloc.NewRange(n.Name, r)
 	}
 	return n, err
+}
+
+// vlan is the VLAN's tag, 0 for none. 020 is refused: to YAML it is 16.
+func (e networkFile) vlan() (int, error) {
+	if e.VLAN == "" || e.VLAN == "0" {
+		return 0, nil
+	}
+	tag, err := strconv.Atoi(string(e.VLAN))
+	if err != nil || e.VLAN[0] == '0' || tag < 1 || tag > 4094 {
+		return 0, fmt.Errorf("vlan is %s: it is a number between 1 and 4094", e.VLAN)
+	}
+	return tag, nil
 }
 
 // noGateway is said rather than left out: whoever forgets the gateway would get

@@ -47,7 +47,7 @@ func TestParseNetworks(t *testing.T) {
 	}
 	dmz, _, _ := strings.Cut(twoNetworks, "- name: office")
 	for name, tt := range map[string]struct{ file, want string }{
-		"unknown key":    {dmz + "  colour: red\n", `unknown field "colour"`},
+		"unknown key":    {dmz + "  colour: red\n", "line 10: there is no key colour here"},
 		"no name":        {"- dhcp: true\n  ids: 6000-6009\n", "is no name for a network"},
 		"twice":          {dmz + strings.Replace(dmz, "5000", "7000", 1), "there are two of that name"},
 		"common ids":     {twoNetworks + "- name: x\n  dhcp: true\n  ids: 6009-6010\n", "in common with network office"},
@@ -65,6 +65,9 @@ func TestParseNetworks(t *testing.T) {
 		"outside":        {strings.Replace(dmz, "gateway: 10.20.0.1", "gateway: 10.21.0.1", 1), "add routed: true"},
 		"only IPv6":      {"- name: x\n  cidr: fd00::/64\n  gateway: fd00::1\n  range: fd00::1-fd00::9\n  ids: \"600\"\n", "is no IPv4 address"},
 		"static IPv6":    {dmz + "  ipv6: fd00::/64\n", "gives out no IPv6 addresses of its own"},
+		"octal":          {strings.Replace(dmz, "vlan: 20", "vlan: 020", 1), "line 2: network 1 (dmz): vlan is 020: it is a number between 1 and 4094"},
+		"no number":      {strings.Replace(dmz, "vlan: 20", "vlan: twenty", 1), "vlan is twenty"},
+		"all at once":    {dmz + "- name: X\n  dhcp: true\n  ids: 600-700\n- name: y\n  dhcp: true\n  ids: none\n", "\nline 13: network 3 (y): ids is"},
 		"no YAML":        {"! 0000000000000000000000000000", "this is no list of networks"},
 	} {
 		if _, err := provision.ParseNetworks([]byte(tt.file), defaultPool(t)); err == nil || !strings.Contains(err.Error(), tt.want) {

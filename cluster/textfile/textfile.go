@@ -52,6 +52,20 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// In gives the *Errors that err is, or joins, the name of their file.
+func In(name string, err error) error {
+	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what is joined, not what is wrapped
+		for _, one := range all.Unwrap() {
+			_ = In(name, one)
+		}
+		return err
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		e.File = name
+	}
+	return err
+}
+
 // Read returns the text of a file. Its error is an *Error, and wraps
 // fs.ErrNotExist where there is no such file.
 func Read(name string) ([]byte, error) {

@@ -270,7 +270,7 @@ func (c *config) networks(def alloc.Pool) ([]provision.Network, error) {
 	}
 	networks, err := provision.ParseNetworks(file, def)
 	if err != nil {
-		return nil, fmt.Errorf("NETWORKS_FILE: %s: %w", c.NetworksFile, err)
+		return nil, fmt.Errorf("NETWORKS_FILE: %w", textfile.In(c.NetworksFile, err))
 	}
 	return networks, nil
 }

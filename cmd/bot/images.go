@@ -21,7 +21,7 @@ func (c *config) catalogue() (*image.Catalogue, error) {
 			return nil, fmt.Errorf("IMAGES_FILE: %w", err)
 		}
 		if all, err = all.Extend(file); err != nil {
-			return nil, fmt.Errorf("IMAGES_FILE: %s: %w", c.ImagesFile, err)
+			return nil, fmt.Errorf("IMAGES_FILE: %w", textfile.In(c.ImagesFile, err))
 		}
 	}
 	for pair := range strings.SplitSeq(c.Mirrors, ",") {

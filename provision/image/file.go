@@ -1,11 +1,9 @@
 package image
 
 import (
-	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"path"
 	"regexp"
@@ -14,10 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-
 	"pvebot/cluster"
+	"pvebot/cluster/textfile"
+	"pvebot/cluster/yamlfile"
 )
 
 //go:embed catalogue.yaml
@@ -28,43 +25,22 @@ const maxFile = 256 << 10
 
 // entry is an image in a file. The keys are explained in catalogue.yaml.
 type entry struct {
-	OS        Word   `yaml:"os"`
-	Version   Word   `yaml:"version"`
-	Also      []Word `yaml:"also"`
-	Names     []Word `yaml:"names"`
-	Title     string `yaml:"title"`
-	User      string `yaml:"user"`
-	Default   bool   `yaml:"default"`
-	URL       string `yaml:"url"`
-	Sums      string `yaml:"sums"`
-	Sum       string `yaml:"sum"`
-	Algorithm string `yaml:"algorithm"`
-	Disk      string `yaml:"disk"`
-	CPU       string `yaml:"cpu"`
-	End       string `yaml:"end"`
-	Agent     bool   `yaml:"agent"`
-	Script    string `yaml:"script"`
-}
-
-// Word is a word in YAML as it stands there, with or without quotes: 3.20 is not
-// 3.2, and 010 is not 8.
-type Word string
-
-// UnmarshalYAML implements yaml.NodeUnmarshaler.
-func (w *Word) UnmarshalYAML(n ast.Node) error {
-	if _, ok := n.(ast.ScalarNode); !ok {
-		return fmt.Errorf("line %d: this wants a word", n.GetToken().Position.Line)
-	}
-	*w = Word(n.GetToken().Value)
-	return nil
-}
-
-func texts(words []Word) []string {
-	var all []string
-	for _, w := range words {
-		all = append(all, string(w))
-	}
-	return all
+	OS        yamlfile.Word   `yaml:"os"`
+	Version   yamlfile.Word   `yaml:"version"`
+	Also      []yamlfile.Word `yaml:"also"`
+	Names     []yamlfile.Word `yaml:"names"`
+	Title     string          `yaml:"title"`
+	User      string          `yaml:"user"`
+	Default   bool            `yaml:"default"`
+	URL       string          `yaml:"url"`
+	Sums      string          `yaml:"sums"`
+	Sum       string          `yaml:"sum"`
+	Algorithm string          `yaml:"algorithm"`
+	Disk      string          `yaml:"disk"`
+	CPU       string          `yaml:"cpu"`
+	End       string          `yaml:"end"`
+	Agent     bool            `yaml:"agent"`
+	Script    string          `yaml:"script"`
 }
 
 // Default is the built-in catalogue.
@@ -119,36 +95,21 @@ func (c *Catalogue) Mirror(from, to string) *Catalogue {
 }
 
 func parse(file []byte) ([]Image, error) {
-	entries, err := DecodeList[entry](file, "images")
+	entries, err := yamlfile.List[entry](file, "images")
 	if err != nil {
 		return nil, err
 	}
 	var images []Image
 	var errs []error
 	for n, e := range entries {
-		i, err := e.image()
+		i, err := e.Value.image()
 		if err != nil {
-			errs = append(errs, fmt.Errorf("image %d (%s %s): %w", n+1, e.OS, e.Version, err))
+			errs = append(errs, &textfile.Error{Line: e.Line, Say: fmt.Sprintf("image %d (%s %s): %v", n+1, e.Value.OS, e.Value.Version, err), Err: err})
 			continue
 		}
 		images = append(images, i)
 	}
 	return images, errors.Join(errs...)
-}
-
-// DecodeList reads a list of what, in YAML; a key that T does not have is an
-// error. The decoder panics on some texts that are no YAML.
-func DecodeList[T any](file []byte, what string) (list []T, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("this is no list of %s in YAML: %v", what, p)
-		}
-	}()
-	err = yaml.NewDecoder(bytes.NewReader(file), yaml.DisallowUnknownField()).Decode(&list)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, errors.New(yaml.FormatError(err, false, false))
-	}
-	return list, nil
 }
 
 var (
@@ -162,7 +123,7 @@ var (
 // first thing that is wrong.
 func (e entry) image() (Image, error) {
 	i := Image{
-		OS: string(e.OS), Version: string(e.Version), Also: texts(e.Also), Names: texts(e.Names), Title: e.Title, User: e.User, Default: e.Default,
+		OS: string(e.OS), Version: string(e.Version), Also: yamlfile.Texts(e.Also), Names: yamlfile.Texts(e.Names), Title: e.Title, User: e.User, Default: e.Default,
 		URL: e.URL, Sums: e.Sums, Sum: strings.ToLower(e.Sum), Algorithm: e.Algorithm, CPU: e.CPU, Agent: e.Agent, Script: e.Script,
 	}
 	for _, w := range slices.Concat([]string{i.OS, i.Version}, i.Also, i.Names) {

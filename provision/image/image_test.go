@@ -148,9 +148,9 @@ func TestExtend(t *testing.T) {
 func TestExtendSaysWhatIsWrong(t *testing.T) {
 	const good = "- os: arch\n  version: \"1\"\n  url: https://a.example/b.qcow2\n  sums: https://a.example/S\n"
 	for name, tt := range map[string]struct{ file, want string }{
-		"no list":       {"os: arch", "mapping was used where sequence is expected"},
-		"unknown key":   {good + "  colour: red\n", `unknown field "colour"`},
-		"no url":        {"- os: arch\n  version: \"1\"\n  sums: https://a.example/S\n", "image 1 (arch 1): url is missing"},
+		"no list":       {"os: arch", "line 1: this wants a list"},
+		"unknown key":   {good + "  colour: red\n", "line 5: there is no key colour here"},
+		"no url":        {"- os: arch\n  version: \"1\"\n  sums: https://a.example/S\n", "line 1: image 1 (arch 1): url is missing"},
 		"no sums":       {"- os: arch\n  version: \"1\"\n  url: https://a.example/b\n", "needs either sums"},
 		"both sums":     {good + "  sum: 00\n", "needs either sums"},
 		"a bad sum":     {"- os: arch\n  version: \"1\"\n  url: https://a.example/b\n  sum: 00\n", "64 hexadecimal digits"},
