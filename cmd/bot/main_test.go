@@ -277,7 +277,7 @@ func TestImageSettings(t *testing.T) {
 	}
 	for setting, want := range map[string]string{
 		"NETWORKS_FILE=/nowhere":   "NETWORKS_FILE: /nowhere: there is no such file",
-		"NETWORKS_FILE=" + file:    "NETWORKS_FILE: " + file + ": ",
+		"NETWORKS_FILE=" + file:    "NETWORKS_FILE: " + file + ":",
 		"IMAGES_FILE=/nowhere":     "IMAGES_FILE: /nowhere",
 		"IMAGE_MIRRORS=mirror.lan": `IMAGE_MIRRORS has "mirror.lan"`,
 		"MIGRATION_GROUPS=pve7":    `MIGRATION_GROUPS: there is no node "pve7"; there are pve1, pve2`,
