@@ -28,6 +28,9 @@ func decode[T any](data []byte) (T, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	if err := d.Decode(&v); err != nil {
+		if line, _, _ := bytes.Cut(bytes.TrimSpace(data), []byte("\n")); len(line) > 0 && !bytes.ContainsAny(line[:1], `{["`) {
+			return v, fmt.Errorf("PVE answered with something else than JSON: %.100q; if root's shell prints that at its start, let it do so only in a terminal", line)
+		}
 		return v, fmt.Errorf("PVE answered with something else than the JSON we know: %w", err)
 	}
 	return v, nil

@@ -15,6 +15,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"pvebot/cluster/internal/sshtest"
 )
 
 var gateConfig = GateConfig{
@@ -255,6 +259,35 @@ func TestGateLetsTheBotThrough(t *testing.T) {
 			if ran, refused := w.ask(t, Quote(c.Argv)); !slices.Equal(ran, c.Argv) {
 				t.Errorf("%s: ran %q, refused %q", name, ran, refused)
 			}
+			want := slices.Clone(c.Argv)
+			want[0] = BeginOutput + want[0]
+			if ran, refused := w.ask(t, BeginLine+Quote(c.Argv)); !slices.Equal(ran, want) {
+				t.Errorf("%s, after a mark: ran %q, refused %q", name, ran, refused)
+			}
+		}
+	}
+}
+
+// TestGateOfAnOlderVersion: one that does not know the mark is asked without it.
+func TestGateOfAnOlderVersion(t *testing.T) {
+	w := newWatchman(t)
+	older := strings.Replace(string(Gate(gateConfig)), "s/\\Aecho (pvebot-begins)", "s/\\Anothing ()", 1)
+	if older == string(Gate(gateConfig)) {
+		t.Fatal("the gate knows no mark")
+	}
+	if err := os.WriteFile(w.gate, []byte(older), 0o755); err != nil { //nolint:gosec // it is executed
+		t.Fatal(err)
+	}
+	s := sshtest.Start(t)
+	s.Force(w.gate)
+	r := NewSSH(SSHConfig{Addr: s.Addr, User: s.User, Signers: []ssh.Signer{s.Signer}, HostKeys: ssh.FixedHostKey(s.HostKey), Fence: true})
+	defer r.Close()
+	if _, err := r.Run(t.Context(), Cmd{Argv: []string{"reboot"}}); !IsRefusedByGate(err) {
+		t.Errorf("reboot: %v", err)
+	}
+	for range 2 {
+		if _, err := r.Run(t.Context(), Cmd{Argv: []string{"cat", "--", gateConfig.PVEEtc + "/.members"}}); IsRefusedByGate(err) {
+			t.Error(err)
 		}
 	}
 }
@@ -312,8 +345,15 @@ func attacks() []string {
 func TestGateRefuses(t *testing.T) {
 	w := newWatchman(t)
 	for _, line := range attacks() {
+		for _, line := range []string{line, BeginLine + line, BeginLine + BeginLine + line} {
+			if ran, _ := w.ask(t, line); ran != nil {
+				t.Errorf("%.200q: ran %q", line, ran)
+			}
+		}
+	}
+	for _, line := range []string{"echo pvebot-begins; exec ", "echo x; exec 'qm' 'start' '101'", "echo pvebot-begins; 'qm' 'start' '101'", BeginLine + BeginLine + "'qm' 'start' '101'"} {
 		if ran, _ := w.ask(t, line); ran != nil {
-			t.Errorf("%.200q: ran %q", line, ran)
+			t.Errorf("%q: ran %q", line, ran)
 		}
 	}
 	source := newSource(t)

@@ -58,7 +58,8 @@ func Connect(cfg NodesConfig) (Nodes, error) {
 		default:
 			n.runners[t.Name] = NewSSH(SSHConfig{
 				Name: t.Name, Addr: t.Addr, User: cfg.User, Signers: cfg.Signers, HostKeys: cfg.HostKeys,
-				Dial: cfg.Dial, Clock: cfg.Clock, Log: cfg.Log, KeepAlive: cfg.KeepAlive, Timeout: cfg.Timeout,
+				Fence: true,
+				Dial:  cfg.Dial, Clock: cfg.Clock, Log: cfg.Log, KeepAlive: cfg.KeepAlive, Timeout: cfg.Timeout,
 			})
 		}
 	}

@@ -17,6 +17,7 @@ type output struct {
 	mu     sync.Mutex
 	line   func(string)
 	closed bool
+	begin  beginning // of out
 	out    stream
 	err    stream
 }
@@ -45,11 +46,19 @@ func (s *stream) Write(p []byte) (int, error) {
 	if s.to.closed {
 		return len(p), nil
 	}
+	if s == &s.to.out {
+		s.keep(s.to.begin.pass(p))
+	} else {
+		s.keep(p)
+	}
+	return len(p), nil
+}
+
+func (s *stream) keep(p []byte) {
 	s.kept.Write(p[:min(len(p), maxStream-s.kept.Len())])
 	if s.to.line != nil {
 		s.lines(p)
 	}
-	return len(p), nil
 }
 
 func (s *stream) lines(p []byte) {
@@ -78,6 +87,9 @@ func (s *stream) lines(p []byte) {
 func (o *output) finish() Result {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if !o.closed {
+		o.out.keep(o.begin.rest())
+	}
 	if !o.closed && o.line != nil {
 		for _, s := range []*stream{&o.out, &o.err} {
 			if len(s.part) > 0 {

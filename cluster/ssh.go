@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -28,7 +29,10 @@ type SSHConfig struct {
 	Algorithms func() []string
 	// Dial opens the connection under SSH; default net.Dialer. A guest's goes
 	// through its node.
-	Dial      func(ctx context.Context, network, addr string) (net.Conn, error)
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Fence leaves out what the machine's shell prints before a command begins,
+	// as many a root's .bashrc does.
+	Fence     bool
 	Clock     Clock         // default SystemClock
 	Log       *slog.Logger  // hears when the machine can't be reached, and is reached again; default nobody
 	KeepAlive time.Duration // a silent connection is asked this often, and given up after as long again; default 15 s
@@ -50,6 +54,8 @@ type SSH struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // every goroutine, and every call that is under way
+
+	unfenced atomic.Bool // the machine's gate is too old for a fence
 
 	mu      sync.Mutex
 	closed  bool
@@ -131,7 +137,23 @@ func (s *SSH) Run(ctx context.Context, c Cmd) (Result, error) {
 	if err := admit(ctx, c); err != nil {
 		return Result{}, err
 	}
+	fenced := s.cfg.Fence && !s.unfenced.Load()
+	res, err := s.run(ctx, c, fenced)
+	if fenced && IsRefusedByGate(err) {
+		// A gate of an older version does not know the mark, and nothing has begun.
+		if res, err = s.run(ctx, c, false); !IsRefusedByGate(err) {
+			s.unfenced.Store(true)
+		}
+	}
+	return res, err
+}
+
+// run is Run, once.
+func (s *SSH) run(ctx context.Context, c Cmd, fenced bool) (Result, error) {
 	line := Quote(c.Argv)
+	if fenced {
+		line = BeginLine + line
+	}
 	if len(line) > maxCommandLine {
 		return Result{}, fmt.Errorf("%w: the command is longer than 128 KiB", ErrNotStarted)
 	}
@@ -150,6 +172,7 @@ func (s *SSH) Run(ctx context.Context, c Cmd) (Result, error) {
 	}
 
 	out := newOutput(c.Line)
+	out.begin.on = fenced
 	ended := make(chan ending, 1)
 	s.wg.Go(func() {
 		ended <- ses.exec(line, c.Stdin, out)
@@ -196,37 +219,6 @@ func (s *SSH) Connected() time.Time {
 		return time.Time{}
 	}
 	return s.since
-}
-
-// DialTCP opens a TCP connection to addr (host:port) as seen from the
-// machine. The connection knows no deadlines; close it to end a read.
-func (s *SSH) DialTCP(ctx context.Context, addr string) (net.Conn, error) {
-	if err := s.enter(); err != nil {
-		return nil, err
-	}
-	defer s.wg.Done()
-	for {
-		conn, fresh, err := s.connect(ctx)
-		if err != nil {
-			return nil, err
-		}
-		conn.enter()
-		leave := sync.OnceFunc(conn.leave)
-		tcp, err := conn.client.DialContext(ctx, "tcp", addr)
-		if err == nil {
-			return &tunnel{tcp, leave}, nil
-		}
-		leave()
-		var refused *ssh.OpenChannelError
-		switch {
-		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
-		case fresh || errors.As(err, &refused):
-			return nil, fmt.Errorf("%s can't reach %s: %w", s.cfg.Name, addr, err)
-		}
-		conn.client.Close() // it was dead already
-		<-conn.dead
-	}
 }
 
 // session opens a session on the pooled connection. Nothing has run when it

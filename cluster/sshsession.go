@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"sync"
 
 	"golang.org/x/crypto/ssh"
@@ -57,17 +56,6 @@ func (c *sshConn) retire() {
 	if !c.isRetired() {
 		close(c.retired)
 	}
-}
-
-// tunnel is a TCP connection through an SSH connection.
-type tunnel struct {
-	net.Conn
-	leave func()
-}
-
-func (t *tunnel) Close() error {
-	defer t.leave()
-	return t.Conn.Close()
 }
 
 // sshSession is one session of a connection; it holds a slot until closed.

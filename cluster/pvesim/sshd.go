@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"pvebot/cluster"
 	"pvebot/cluster/pvesim/shim"
 )
 
@@ -141,6 +142,10 @@ func (n *node) exec(b boot, ch ssh.Channel, requests <-chan *ssh.Request, comman
 	env := n.environ(b)
 	if forced := n.sim.forced.Load(); forced != nil {
 		command, env = *forced, append(env, "SSH_ORIGINAL_COMMAND="+command)
+	}
+	command, fenced := strings.CutPrefix(command, cluster.BeginLine)
+	if fenced {
+		_, _ = io.WriteString(ch, cluster.BeginOutput)
 	}
 	argv, plain := words(command)
 	isCat := plain && len(argv) == 3 && argv[0] == "cat" && argv[1] == "--"

@@ -34,7 +34,9 @@ type Server struct {
 	closed   bool
 	refuse   bool
 	noExec   bool
-	full     int // how many sessions are still refused
+	greeting string
+	forced   string // runs in place of each command; "": nothing does
+	full     int    // how many sessions are still refused
 	accepted int
 	conns    map[net.Conn]bool
 	groups   map[int]bool // process groups that run
@@ -116,6 +118,21 @@ func (s *Server) RefuseExec(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.noExec = on
+}
+
+// Greet makes the shell print something before each command.
+func (s *Server) Greet(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.greeting = text
+}
+
+// Force runs a program in place of each command, which it finds in
+// SSH_ORIGINAL_COMMAND.
+func (s *Server) Force(program string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forced = program
 }
 
 // Full makes the server refuse the next n sessions, as OpenSSH does while it has
@@ -253,6 +270,10 @@ func (s *Server) start(ch ssh.Channel, line string) *exec.Cmd {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_, _ = io.WriteString(ch, s.greeting)
+	if s.forced != "" {
+		cmd.Path, cmd.Args, cmd.Env = s.forced, []string{s.forced}, append(cmd.Environ(), "SSH_ORIGINAL_COMMAND="+line)
+	}
 	if s.closed || s.noExec || cmd.Start() != nil {
 		return nil
 	}
