@@ -284,6 +284,12 @@ func (u *upgrade) settled(ctx context.Context) <-chan struct{} {
 	over := make(chan struct{})
 	go func() {
 		store, err := sqlstore.Open(ctx, "sqlite:"+filepath.Join(u.dir, "data"), sqlstore.Options{ReadOnly: true})
+		if ctx.Err() != nil { // the bot died meanwhile, and nobody waits
+			if err == nil {
+				_ = store.Close()
+			}
+			return
+		}
 		if err != nil {
 			u.t.Error(err)
 			return
