@@ -86,6 +86,7 @@ type config struct {
 
 	unread   []string // what is wrong with values that could not be read, and were left out
 	misspelt []string // names that are probably settings with a typing mistake
+	dotenv   string   // the file of settings; "": there is none
 
 	sites []site        // of CLUSTERS; see offered
 	port  bool          // PORT was set for this cluster, and not for all of several: a bot that only works answers there
@@ -151,6 +152,9 @@ func gather(environ []string, dotenv string) (config, error) {
 	c.unread = unread
 	if err := c.readSites(vars); err != nil {
 		return config{}, err
+	}
+	if file != nil {
+		c.dotenv = dotenv
 	}
 	inFile := func(name string) bool { _, ok := file[name]; return ok }
 	c.misspelt = misspelt(vars, inFile, c.Clusters)

@@ -144,6 +144,7 @@ func (c *config) probes() []doctor.Probe {
 	probes := []doctor.Probe{
 		{Check: "policy", Fix: "ADMINS=slack:U0123456789 or POLICY_FILE=policy.yaml", Run: c.probePolicy},
 		{Check: "store", Fix: "see STORE_URL", Run: c.probeStore},
+		{Check: "files", Run: c.probeFiles},
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	if c.Chat.onSlack() {
