@@ -114,6 +114,7 @@ var ownTime = map[string]string{
 var ownProcesses = map[string]string{
 	"cluster/local.go": "is the Runner of this machine",
 	"cluster/pvesim/":  "runs the real shells of simulated nodes",
+	"cmd/bot/kept.go":  "starts the demo's cluster, which outlives the bot",
 }
 
 // longFiles may have more than maxLines lines. Think twice: a long file is

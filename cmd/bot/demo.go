@@ -19,7 +19,6 @@ import (
 	"pvebot/bot/console"
 	"pvebot/bot/web"
 	"pvebot/bot/web/access"
-	"pvebot/cluster/pvesim"
 	"pvebot/commands"
 	"pvebot/provision"
 )
@@ -51,7 +50,7 @@ func (p *program) demoCommand() *cobra.Command {
 	}
 	cmd.Flags().SetInterspersed(false) // the line has flags of its own
 	cmd.Flags().StringVar(&o.listen, "listen", "", "where the page is, `host:port`; default "+web.DefaultAddr+", with the port of PORT")
-	cmd.Flags().StringVar(&o.data, "data", "", "keep jobs in this `directory`; default: a temporary one")
+	cmd.Flags().StringVar(&o.data, "data", "", "keep jobs in this `directory`, and the cluster for 10 minutes after\na line, or after a kill; default: a temporary one")
 	cmd.Flags().BoolVar(&o.fast, "fast", false, "let nothing take time on the simulated cluster")
 	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "write the log to standard error")
 	return cmd
@@ -100,12 +99,13 @@ func (p *program) demo(ctx context.Context, o demoOptions, line string) (err err
 	if o.verbose {
 		log = slog.New(slog.NewTextHandler(p.err, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	sim, err := pvesim.New(simOptions(o.fast))
+	env, done, err := demoCluster(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, sim.Close()) }()
-	c, err := readConfig(sim.Env(), os.DevNull)
+	over := false
+	defer func() { err = errors.Join(err, done(over)) }()
+	c, err := readConfig(env, os.DevNull)
 	if err != nil {
 		return err
 	}
@@ -120,6 +120,7 @@ func (p *program) demo(ctx context.Context, o demoOptions, line string) (err err
 	if err != nil {
 		return err
 	}
+	over = line == "" // the next line finds the VMs of this one
 	defer func() { err = errors.Join(err, h.close()) }()
 	if line != "" {
 		return p.demoLine(ctx, h, line)

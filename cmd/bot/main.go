@@ -121,7 +121,7 @@ func (p *program) command() *cobra.Command {
 	root.SetVersionTemplate("pvebot {{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
-		p.demoCommand(), p.serveCommand(), p.simCommand(), p.nodesCommand(), p.imagesCommand(), p.gateCommand(), p.doctorCommand(),
+		p.demoCommand(), p.serveCommand(), p.simCommand(), p.keepCommand(), p.nodesCommand(), p.imagesCommand(), p.gateCommand(), p.doctorCommand(),
 		p.loginCommand(), p.manifestCommand(), p.healthCommand(), p.auditCommand(), p.policyCommand(), p.storeCommand(), p.benchCommand(),
 		p.versionCommand(),
 	)

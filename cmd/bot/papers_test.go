@@ -59,6 +59,12 @@ case "$*" in
 "store copy "*|"serve --cluster "*) exec "$REAL" "$@" --help ;; # they want a PostgreSQL, which their own tests have
 "store restore "*) export STORE_URL="sqlite:$here/new" ;;
 esac
+case "$*" in
+"demo --data try") lasting demo --fast --listen 127.0.0.1:0 --data try; exit ;;
+"demo --data try "*) # its cluster would wait for the next bot
+	"$REAL" demo --fast --data try "$4"; s=$?
+	kill "$(sed 's/.*"pid":\([0-9]*\).*/\1/' try/cluster.json)"; exit $s ;;
+esac
 case "$1 $#" in
 serve*|sim*) lasting "$@" ;;
 doctor*) "$REAL" "$@"; [ $? -le 1 ] ;; # what it finds here is its own tests' business
@@ -134,6 +140,7 @@ func TestDocumentedCommands(t *testing.T) {
 // of.
 func runBlock(t *testing.T, block string, env []string) {
 	t.Helper()
+	block = strings.ReplaceAll(block, "./bot ", "bot ") // what go build has made
 	for _, name := range commandNames(t, block) {
 		if !slices.Contains(slices.Concat(oursInDocs, playedInDocs, realInDocs), name) {
 			t.Fatalf("%s is run, which this test does not know: play it, or say that it may run", name)
@@ -188,11 +195,14 @@ func commandNames(t *testing.T, script string) []string {
 
 // Every line for the chat that the documents show in a block is understood.
 func TestDocumentedLines(t *testing.T) {
-	block := regexp.MustCompile("(?ms)^```\n(.*?)^```$")
+	block := regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```$")
 	found := 0
 	for name, text := range papers(t) {
 		for _, m := range block.FindAllStringSubmatch(text, -1) {
-			for _, cell := range regexp.MustCompile(`\n|  +`).Split(m[1], -1) {
+			if m[1] != "" {
+				continue
+			}
+			for _, cell := range regexp.MustCompile(`\n|  +`).Split(m[2], -1) {
 				if !strings.HasPrefix(cell, "/vm ") {
 					continue
 				}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pvebot/cluster/pvesim/simtest"
+	"pvebot/provision"
+	"pvebot/provision/sqlstore"
+)
+
+// TestDemoThatIsKilled: with --data the cluster outlives a bot that is killed, so
+// that the next one carries its jobs on.
+func TestDemoThatIsKilled(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	first := &exec.Cmd{
+		Path: os.Args[0], Args: []string{"bot", "demo", "--fast", "--data", dir, "/vm install ubuntu"},
+		Env: []string{"PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0", simtest.Program + "=" + os.Getenv(simtest.Program)},
+	}
+	out, err := first.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); ; {
+		if !lines.Scan() {
+			t.Fatal("the first bot ended by itself: ", lines.Err())
+		}
+		if strings.Contains(lines.Text(), "creating VM") {
+			break
+		}
+	}
+	if err := first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Wait()
+	kept := readKept(t, dir)
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		p := program{env: []string{"PORT=0"}, out: io.Discard, err: io.Discard}
+		ended <- p.run(ctx, []string{"demo", "--fast", "--data", dir})
+	}()
+	store := openBeside(t, dir)
+	defer store.Close()
+	for _, err := range store.Follow(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		job, err := store.Job(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if job.State.Final() || job.State == provision.StateParked {
+			if job.State != provision.StateSucceeded {
+				t.Errorf("the job %s: %+v", job.State, job.Problem)
+			}
+			break
+		}
+	}
+	if again := readKept(t, dir); again.PID != kept.PID {
+		t.Errorf("the cluster was process %d and is %d", kept.PID, again.PID)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	for _, name := range []string{filepath.Join(dir, keptFile), filepath.Dir(kept.Socket)} {
+		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left behind: %v", name, err)
+		}
+	}
+}
+
+// openBeside opens a store beside the bot that has it.
+func openBeside(t *testing.T, dir string) *sqlstore.Store {
+	t.Helper()
+	store, err := sqlstore.Open(t.Context(), "sqlite:"+dir, sqlstore.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+func readKept(t *testing.T, dir string) keptInfo {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, keptFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info keptInfo
+	if err := json.Unmarshal(text, &info); err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+// TestDemoWhoseClusterIsGone: a cluster that ended without its bot took the VMs
+// with it, and that is said before any job fails of it.
+func TestDemoWhoseClusterIsGone(t *testing.T) {
+	t.Parallel()
+	for want, info := range map[string]keptInfo{
+		"is gone, and its VMs with it: its process 7 has ended": {Protocol: keptProtocol, PID: 7, Socket: "/nowhere/holders"},
+		"is of another version of the bot":                      {Protocol: keptProtocol + 1},
+	} {
+		dir := t.TempDir()
+		if err := writeKept(filepath.Join(dir, keptFile), info); err != nil {
+			t.Fatal(err)
+		}
+		p := program{out: io.Discard, err: io.Discard}
+		if err := p.run(t.Context(), []string{"demo", "--fast", "--data", dir, "/vm list"}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// sleeps is a clock whose sleeps are told, and last until they are woken.
+type sleeps struct {
+	began chan time.Duration
+	wake  chan struct{}
+}
+
+func (sleeps) Now() time.Time { return time.Unix(0, 0) }
+
+func (s sleeps) Sleep(ctx context.Context, d time.Duration) error {
+	s.began <- d
+	select {
+	case <-s.wake:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// TestHolders: a cluster lasts as long as somebody holds it and a grace more, and
+// ends at once when a holder says so.
+func TestHolders(t *testing.T) {
+	t.Parallel()
+	for name, last := range map[string]func(t *testing.T, clock sleeps, hold func() net.Conn){
+		"nobody comes": func(_ *testing.T, clock sleeps, _ func() net.Conn) {
+			<-clock.began
+			close(clock.wake)
+		},
+		"the last one has gone": func(_ *testing.T, clock sleeps, hold func() net.Conn) {
+			<-clock.began
+			a, b := hold(), hold()
+			a.Close()
+			b.Close()
+			<-clock.began
+			c := hold()
+			c.Close()
+			<-clock.began
+			close(clock.wake)
+		},
+		"a holder ends it": func(t *testing.T, clock sleeps, hold func() net.Conn) {
+			<-clock.began
+			a, b := hold(), hold()
+			defer b.Close()
+			if _, err := io.WriteString(a, endCluster+"\n"); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			socket := filepath.Join(t.TempDir(), "s")
+			l, err := net.Listen("unix", socket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			clock := sleeps{make(chan time.Duration, 10), make(chan struct{})}
+			h := &holders{clock: clock, grace: keptGrace}
+			ended := make(chan error, 1)
+			go func() { ended <- h.serve(t.Context(), l) }()
+			last(t, clock, func() net.Conn {
+				c, err := net.Dial("unix", socket)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return c
+			})
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			h.close()
+		})
+	}
+}
