@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -43,7 +44,7 @@ func cmdSet(vmid int, o Options) Cmd {
 func cmdSnapshot(vmid int, name, description string) Cmd {
 	args := []string{name}
 	if description != "" {
-		args = append(args, "--description", inASCII(description))
+		args = append(args, "--description", inASCII(strings.ReplaceAll(description, "%", "%25")))
 	}
 	return changes(qm("snapshot", vmid, args...))
 }

@@ -131,7 +131,7 @@ func decodeSnapshots(data []byte) ([]VMSnapshot, error) {
 			continue
 		}
 		snapshots = append(snapshots, VMSnapshot{
-			Name: s.text("name"), Parent: s.text("parent"), Description: strings.TrimSpace(s.text("description")),
+			Name: s.text("name"), Parent: s.text("parent"), Description: decodeText(strings.TrimSpace(s.text("description"))),
 			At: s.time("snaptime"), WithMemory: s.bool("vmstate"),
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"pvebot/cluster"
 	"pvebot/cluster/pvesim"
 	"pvebot/provision"
 )
@@ -85,4 +86,47 @@ func TestInstallOnAStorageOfFiles(t *testing.T) {
 		t.Errorf("the disk is %s", v.Options["scsi0"])
 	}
 	s.succeeds(s.do(provision.Snapshot{VM: s.vm(job.Facts.VMID), Name: "fresh"}, nil))
+}
+
+// TestSnapshotsThatAreNoneToTake: PVE takes the snapshots of all disks or none, and
+// says so when the order is being carried out.
+func TestSnapshotsThatAreNoneToTake(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, pvesim.Options{Storages: append(pvesim.DefaultStorages(),
+		pvesim.StorageSpec{Name: "thick", Type: "lvm", Content: []string{"images"}, Capacity: 1 << 40},
+		pvesim.StorageSpec{Name: "chain", Type: "lvm", Content: []string{"images"}, Capacity: 1 << 40, VolumeChain: true},
+		pvesim.StorageSpec{Name: "zfs", Type: "zfspool", Content: []string{"images"}, Capacity: 1 << 40},
+		pvesim.StorageSpec{Name: "btrfs", Type: "btrfs", Content: []string{"images"}, Capacity: 1 << 40})})
+	node, err := s.pve.Nodes().Node("pve3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct{ storage, format, why string }{
+		"thick LVM":       {"thick", "raw", " is on LVM that is not thin"},
+		"LVM with chains": {"chain", "qcow2", ""},
+		"thin LVM":        {"local-lvm", "raw", ""},
+		"ZFS":             {"zfs", "raw", ""},
+		"btrfs":           {"btrfs", "raw", ""},
+		"a raw file":      {"nfs", "raw", " is a file that is not qcow2"},
+		"a qcow2 file":    {"nfs", "qcow2", ""},
+	} {
+		s.sim.SetOption(103, "scsi1", "")
+		s.sim.AttachDisk(103, "scsi1", tt.storage, tt.format, 1<<30)
+		v, _ := s.sim.VM(103)
+		volume, _, _ := strings.Cut(v.Options["scsi1"], ",")
+		want := ""
+		if tt.why != "" {
+			want = "there are no snapshots of old-wiki (VM 103): " + volume + tt.why
+		}
+		if got := s.refusal(provision.Snapshot{VM: s.vm(103), Name: "s1"}); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+		_, err := node.Run(t.Context(), cluster.Cmd{Argv: []string{"qm", "snapshot", "103", "s1"}})
+		if (err == nil) != (want == "") {
+			t.Errorf("%s: the node says %v", name, err)
+		}
+		if err == nil {
+			s.byHand("pve3", "qm", "delsnapshot", "103", "s1")
+		}
+	}
 }

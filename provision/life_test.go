@@ -337,32 +337,61 @@ func TestDrainLooksAtCPUs(t *testing.T) {
 // does not.
 func TestPreflight(t *testing.T) {
 	t.Parallel()
+	o := pvesim.Options{
+		Storages: append(pvesim.DefaultStorages(),
+			pvesim.StorageSpec{Name: "chain", Type: "dir", Content: []string{"images"}, Capacity: 1 << 40, VolumeChain: true},
+			pvesim.StorageSpec{Name: "files", Type: "dir", Content: []string{"images"}, Capacity: 1 << 40},
+			pvesim.StorageSpec{Name: "btrfs", Type: "btrfs", Content: []string{"images"}, Capacity: 1 << 40}),
+		Mappings: []pvesim.MappingSpec{{Name: "nic", Nodes: []string{"pve1", "pve2"}, Live: true}, {Name: "gpu", Nodes: []string{"pve1", "pve2"}}},
+	}
+	on := func(storage, format string) func(*pvesim.Sim) { // 103 has its only disk there
+		return func(s *pvesim.Sim) {
+			s.SetOption(103, "scsi0", "")
+			s.AttachDisk(103, "scsi0", storage, format, 8<<30)
+		}
+	}
 	for name, tt := range map[string]struct {
 		plant   func(*pvesim.Sim)
+		snap    bool // 103 has a snapshot
 		vmid    int
 		to      string
 		blocker string // "": there is none
 		warning string
 		verdict string
 	}{
-		"online":       {vmid: 101, to: "pve2", verdict: "online, from pve1 to pve2, with 1 local disk of 64G"},
-		"offline":      {vmid: 103, to: "pve1", verdict: "offline, from pve3 to pve1, with 1 local disk of 16G"},
-		"passthrough":  {plant: func(s *pvesim.Sim) { s.Passthrough(101) }, vmid: 101, to: "pve2", blocker: "it uses a device of its node: hostpci0"},
-		"CD-ROM":       {plant: func(s *pvesim.Sim) { s.AttachISO(101) }, vmid: 101, to: "pve2", blocker: "a CD-ROM image is on local storage"},
-		"HA":           {plant: func(s *pvesim.Sim) { s.HAManaged(101) }, vmid: 101, to: "pve2", blocker: "high availability"},
-		"lock":         {plant: func(s *pvesim.Sim) { s.HoldLock(101, "backup") }, vmid: 101, to: "pve2", blocker: "it is locked (backup)"},
-		"quorum":       {plant: func(s *pvesim.Sim) { s.Quorum(false) }, vmid: 101, to: "pve2", blocker: "the cluster has no quorum"},
-		"CPU":          {plant: func(s *pvesim.Sim) { s.SetOption(101, "cpu", "x86-64-v4") }, vmid: 101, to: "pve3", blocker: "its CPU type x86-64-v4 is more than pve3 can do (x86-64-v3)"},
-		"CPU, stopped": {plant: func(s *pvesim.Sim) { s.SetOption(103, "cpu", "x86-64-v4"); s.Move(103, "pve1") }, vmid: 103, to: "pve3", warning: "it will not start there", verdict: "offline"},
-		"host CPU":     {plant: func(s *pvesim.Sim) { s.SetOption(101, "cpu", "host") }, vmid: 101, to: "pve3", blocker: "its CPU type is host, and the CPU of pve3 lacks avx512"},
-		"same CPU":     {plant: func(s *pvesim.Sim) { s.SetOption(101, "cpu", "host") }, vmid: 101, to: "pve2", verdict: "online"},
+		"online":                 {vmid: 101, to: "pve2", verdict: "online, from pve1 to pve2, with 1 local disk of 64G"},
+		"offline":                {vmid: 103, to: "pve1", verdict: "offline, from pve3 to pve1, with 1 local disk of 16G"},
+		"passthrough":            {plant: func(s *pvesim.Sim) { s.Passthrough(101) }, vmid: 101, to: "pve2", blocker: "it uses a device of its node: hostpci0"},
+		"CD-ROM":                 {plant: func(s *pvesim.Sim) { s.AttachISO(101) }, vmid: 101, to: "pve2", blocker: "a CD-ROM image is on local storage"},
+		"HA":                     {plant: func(s *pvesim.Sim) { s.HAManaged(101) }, vmid: 101, to: "pve2", blocker: "high availability"},
+		"lock":                   {plant: func(s *pvesim.Sim) { s.HoldLock(101, "backup") }, vmid: 101, to: "pve2", blocker: "it is locked (backup)"},
+		"quorum":                 {plant: func(s *pvesim.Sim) { s.Quorum(false) }, vmid: 101, to: "pve2", blocker: "the cluster has no quorum"},
+		"CPU":                    {plant: func(s *pvesim.Sim) { s.SetOption(101, "cpu", "x86-64-v4") }, vmid: 101, to: "pve3", blocker: "its CPU type x86-64-v4 is more than pve3 can do (x86-64-v3)"},
+		"CPU, stopped":           {plant: func(s *pvesim.Sim) { s.SetOption(103, "cpu", "x86-64-v4"); s.Move(103, "pve1") }, vmid: 103, to: "pve3", warning: "it will not start there", verdict: "offline"},
+		"host CPU":               {plant: func(s *pvesim.Sim) { s.SetOption(101, "cpu", "host") }, vmid: 101, to: "pve3", blocker: "its CPU type is host, and the CPU of pve3 lacks avx512"},
+		"same CPU":               {plant: func(s *pvesim.Sim) { s.SetOption(101, "cpu", "host") }, vmid: 101, to: "pve2", verdict: "online"},
+		"snapshots in a chain":   {plant: on("chain", "qcow2"), snap: true, vmid: 103, to: "pve1", blocker: "snapshots can't travel with chain:103/vm-103-disk-0.qcow2"},
+		"a chain without any":    {plant: on("chain", "qcow2"), vmid: 103, to: "pve1", verdict: "offline"},
+		"snapshots in the file":  {plant: on("files", "qcow2"), snap: true, vmid: 103, to: "pve1", verdict: "offline"},
+		"snapshots of btrfs":     {plant: on("btrfs", "raw"), snap: true, vmid: 103, to: "pve1", verdict: "offline"},
+		"snapshots of thin LVM":  {snap: true, vmid: 103, to: "pve1", blocker: "snapshots can't travel with local-lvm:"},
+		"mapped device":          {plant: func(s *pvesim.Sim) { s.SetOption(101, "hostpci0", "mapping=nic") }, vmid: 101, to: "pve2", verdict: "online"},
+		"mapped, not there":      {plant: func(s *pvesim.Sim) { s.SetOption(101, "hostpci0", "mapping=nic") }, vmid: 101, to: "pve3", blocker: "it uses the mapped device nic (hostpci0), and pve3 has none"},
+		"mapped, not live":       {plant: func(s *pvesim.Sim) { s.SetOption(101, "hostpci0", "mapping=gpu") }, vmid: 101, to: "pve2", blocker: "it uses the mapped device gpu (hostpci0), which can't move while it runs"},
+		"named CPU":              {plant: func(s *pvesim.Sim) { s.SetOption(101, "cpu", "EPYC-Rome") }, vmid: 101, to: "pve3", warning: "its CPU type EPYC-Rome may be more than pve3 can do, whose CPU lacks avx512", verdict: "online"},
+		"named CPU of like ones": {plant: func(s *pvesim.Sim) { s.SetOption(101, "cpu", "EPYC-Rome") }, vmid: 101, to: "pve2", verdict: "online"},
+		"custom CPU":             {plant: func(s *pvesim.Sim) { s.SetOption(101, "cpu", "custom-x") }, vmid: 101, to: "pve3", warning: "its CPU type custom-x may be more than pve3 can do", verdict: "online"},
+
 		"memory":       {plant: func(s *pvesim.Sim) { s.SetOption(101, "memory", "524288") }, vmid: 101, to: "pve2", warning: "it needs 512G", verdict: "online"},
 		"full storage": {plant: func(s *pvesim.Sim) { s.Fill("local-lvm", 1<<30) }, vmid: 101, to: "pve2", warning: "storage local-lvm on pve2 has 1G free, which is too little", verdict: "online"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t, pvesim.Options{})
+			s := newSite(t, o)
 			if tt.plant != nil {
 				tt.plant(s.sim)
+			}
+			if tt.snap {
+				s.byHand("pve3", "qm", "snapshot", "103", "before")
 			}
 			p, err := s.engine.Preview(t.Context(), provision.Migrate{VM: s.vm(tt.vmid), To: tt.to})
 			if err != nil {

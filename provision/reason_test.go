@@ -29,3 +29,18 @@ func TestUnreachable(t *testing.T) {
 		}
 	}
 }
+
+// TestUsageIsNoReason: PVE's tools print what they can be called with after what is
+// wrong.
+func TestUsageIsNoReason(t *testing.T) {
+	t.Parallel()
+	for _, usage := range []string{
+		"qm guest cmd <vmid> <command>", "USAGE: qm guest cmd <vmid> <command>", "pvesm path <volume>", "qm destroy <vmid> [OPTIONS]",
+		"qm set <vmid> [OPTIONS]", "pvesh create <api_path> --content <string> [OPTIONS] [FORMAT_OPTIONS]", "qm [OPTIONS]",
+	} {
+		err := unreachable("VM 101", &cluster.ExitError{Status: 255, Stderr: "400 Parameter verification failed.\nvmid: no such thing\n" + usage + "\n"})
+		if say, _ := Explain(err); say != "VM 101 refuses: vmid: no such thing" {
+			t.Errorf("%s: %q", usage, say)
+		}
+	}
+}

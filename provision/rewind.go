@@ -99,3 +99,37 @@ func (k *kit) chains(ctx context.Context, r cluster.Resources, node string, volu
 	}
 	return chained, nil
 }
+
+// takesSnapshots says which of the VM's volumes PVE takes no snapshots of: it
+// takes those of all of them, or none.
+func (k *kit) takesSnapshots(ctx context.Context, vm VMRef, c cluster.VMConfig) error {
+	r, err := k.view.resources(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range c.Volumes() {
+		if why := noSnapshots(storageType(r, vm.Node, v), v); why != "" {
+			return &Error{
+				Kind: Conflict, Say: fmt.Sprintf("there are no snapshots of %s: %s is %s", vm, v, why),
+				Try: fmt.Sprintf("move the disk to a storage that has snapshots, with qm disk move on %s", vm.Node),
+			}
+		}
+	}
+	return nil
+}
+
+// noSnapshots says why a volume on a type of storage has no snapshots, "" where it
+// has some or nobody knows. PVE: files have those of their format; LVM has none
+// but as a chain of volumes (snapshot-as-volume-chain, PVE 9), which are qcow2.
+func noSnapshots(kind, volume string) string {
+	qcow2 := strings.HasSuffix(volume, ".qcow2")
+	switch {
+	case slices.Contains(fileTypes, kind) && !qcow2:
+		return "a file that is not qcow2"
+	case kind == "lvm" && !qcow2:
+		return "on LVM that is not thin"
+	case kind == "iscsi" || kind == "iscsidirect":
+		return "on iSCSI"
+	}
+	return ""
+}

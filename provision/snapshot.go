@@ -61,6 +61,9 @@ func (k *kit) prepareSnapshot(ctx context.Context, s Snapshot) (Spec, error) {
 	if err := k.free(ctx, ref, c); err != nil {
 		return nil, err
 	}
+	if err := k.takesSnapshots(ctx, ref, c); err != nil {
+		return nil, err
+	}
 	list, err := k.snapshots(ctx, ref)
 	if err != nil {
 		return nil, err

@@ -277,6 +277,39 @@ func TestSourceThatIsGone(t *testing.T) {
 	}
 }
 
+// TestRepositoryThatIsGone is the same for dnf, which stops at the first one.
+func TestRepositoryThatIsGone(t *testing.T) {
+	os, version, text := script(t, "rocky_9")
+	const (
+		is404    = "  - Status code: 404 for https://mirror.example.org/extras/repodata/repomd.xml (IP: 192.0.2.1)"
+		is503    = "  - Status code: 503 for https://mirror.example.org/extras/repodata/repomd.xml (IP: 192.0.2.1)"
+		noExtras = "Error: Failed to download metadata for repo 'extras': Cannot download repomd.xml: All mirrors were tried"
+		warning  = "pvebot: warning: the repository extras is gone"
+	)
+	for _, tt := range []struct {
+		lists, install, says string
+		status               int
+	}{
+		{is404 + "\n" + noExtras, "", warning, 0},
+		{is404 + "\n" + noExtras, "Error: Unable to find a match: rsync", "package repositories of the image are gone", sh.StatusSources},
+		{is503 + "\n" + noExtras, "", "try 12 of 12", sh.StatusSources},
+	} {
+		dnf := fmt.Sprintf(`command() {
+	if [ "$1" != dnf ]; then builtin command "$@"; return; fi
+	case " $* " in
+	*' --setopt=extras.skip_if_unavailable=1'*' --assumeno '*) printf '%%b\n' "%s"; return 1 ;;
+	*' --setopt=extras.skip_if_unavailable=1'*' makecache '*) return 0 ;;
+	*' makecache '*) printf '%%b\n' "%s" >&2; return 1 ;;
+	*) builtin command "$@" ;;
+	esac
+}`, tt.install, tt.lists)
+		out, status := run(t, boot(t, os, version), dnf, text)
+		if status != tt.status || !strings.Contains(out, tt.says) || strings.Count(out, warning) > 1 {
+			t.Errorf("%q, %q: status %d, want %d and %s\n%s", tt.lists, tt.install, status, tt.status, tt.says, out)
+		}
+	}
+}
+
 // Each script runs on its own system only, whatever point release that is.
 func TestOnlyWhereItBelongs(t *testing.T) {
 	for _, own := range sh.Names() {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"pvebot/cluster/pvesim/shim"
 )
@@ -24,6 +25,27 @@ type call struct {
 
 	mu     sync.Mutex
 	worker *worker // when it runs a task
+}
+
+// asHeard are the words of a command as PVE's tools get them over SSH. PVE 9:
+// nothing sets a locale there, and each byte beyond ASCII becomes U+FFFD.
+func (s *Sim) asHeard(argv []string) []string {
+	if s.release() < 9 {
+		return argv
+	}
+	heard := make([]string, len(argv))
+	for i, word := range argv {
+		var b strings.Builder
+		for j := range len(word) {
+			if word[j] < utf8.RuneSelf {
+				b.WriteByte(word[j])
+			} else {
+				b.WriteRune(utf8.RuneError)
+			}
+		}
+		heard[i] = b.String()
+	}
+	return heard
 }
 
 // failure is an error with the text for stderr and the exit status.

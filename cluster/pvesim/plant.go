@@ -34,9 +34,13 @@ func (s *Sim) HoldLock(vmid int, lock string) {
 // checked.
 func (s *Sim) SetOption(vmid int, key, value string) {
 	s.edit(vmid, func(v *vm) {
-		v.opts[key] = value
-		if value == "" {
+		switch {
+		case key == "description":
+			v.description = value
+		case value == "":
 			delete(v.opts, key)
+		default:
+			v.opts[key] = value
 		}
 	})
 }

@@ -107,7 +107,7 @@ func scores() map[string]score {
 					}
 					s.sim.HoldLock(202, "create")
 				},
-				"qm config 101": func(s *stage) { s.run("qm set 101 --description 'zeile ü\nline2: 100%'") },
+				"qm config 101": func(s *stage) { s.sim.SetOption(101, "description", "zeile ü\nline2: 100%") }, // by a shell with a locale
 			},
 			passed: map[string]string{
 				"qm create 300 --memory 512 --args FAIL --start 1":                                                                    elsewhere,

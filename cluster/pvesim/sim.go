@@ -218,7 +218,7 @@ func (s *Sim) converse(conn net.Conn) {
 	// When the node goes down its processes are killed; without this, a shim
 	// that outlives the signal for a moment would still be served.
 	defer context.AfterFunc(now, func() { conn.Close() })()
-	c := &call{sim: s, node: n, tool: h.Tool, argv: h.Argv, pid: h.Pid, ctx: ctx, boot: now}
+	c := &call{sim: s, node: n, tool: h.Tool, argv: s.asHeard(h.Argv), pid: h.Pid, ctx: ctx, boot: now}
 	c.link = &link{
 		conn: conn, enc: json.NewEncoder(conn), answers: make(chan shim.Answer, 1),
 		onSignal: func() { c.interrupt(cancel) },
