@@ -7,10 +7,11 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,6 +46,7 @@ type Config struct {
 type Console struct {
 	cfg   Config
 	clock cluster.Clock
+	name  string // of this terminal in refs
 
 	mu      sync.Mutex
 	cards   []*shown
@@ -66,7 +68,7 @@ type shown struct {
 
 // New makes a Console.
 func New(cfg Config) *Console {
-	c := &Console{cfg: cfg, clock: cfg.Clock, numbers: map[string]int{}, changed: make(chan struct{})}
+	c := &Console{cfg: cfg, clock: cfg.Clock, name: rand.Text(), numbers: map[string]int{}, changed: make(chan struct{})}
 	if c.clock == nil {
 		c.clock = cluster.SystemClock{}
 	}
@@ -92,7 +94,7 @@ func (c *Console) Post(ctx context.Context, _ provision.Conversation, card bot.C
 	c.cards = append(c.cards, &shown{})
 	i := len(c.cards) - 1
 	c.show(i, card)
-	return bot.Ref(fmt.Sprint(i)), c.err
+	return bot.Ref(strconv.Quote(fmt.Sprintf("%s/%d", c.name, i))), c.err
 }
 
 // Edit implements bot.Adapter.
@@ -148,10 +150,12 @@ func (c *Console) answer(card bot.Card) {
 
 // find reads a ref; c.mu is held.
 func (c *Console) find(at bot.Ref) (int, error) {
-	var i int
-	if _, err := fmt.Sscan(string(at), &i); err != nil || i < 0 || i >= len(c.cards) {
+	text, err := strconv.Unquote(string(at))
+	number, ours := strings.CutPrefix(text, c.name+"/")
+	i, nerr := strconv.Atoi(number)
+	if !ours || i < 0 || i >= len(c.cards) || err != nil || nerr != nil {
 		// A ref of an earlier process: its terminal is gone.
-		return 0, fmt.Errorf("message %q: %w", at, errors.Join(bot.ErrGone, err))
+		return 0, fmt.Errorf("message %s: %w", at, bot.ErrGone)
 	}
 	return i, nil
 }

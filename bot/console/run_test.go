@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"slices"
@@ -168,4 +169,29 @@ func TestRunLineCancelled(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+// A message of an earlier process is not taken for one of ours, though each begins
+// to count anew.
+func TestRefsOfAnotherProcess(t *testing.T) {
+	before, now := New(Config{Out: io.Discard}), New(Config{Out: io.Discard})
+	old, err := before.Post(t.Context(), before.Where(), bot.Card{Job: 1, Title: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := now.Post(t.Context(), now.Where(), bot.Card{Job: 1, Title: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ref := range []bot.Ref{old, bot.Ref("0"), bot.Ref("null"), bot.Ref(`"x"`)} {
+		if err := now.Edit(t.Context(), ref, bot.Card{Job: 1, Title: "t"}); !errors.Is(err, bot.ErrGone) {
+			t.Errorf("%s: %v", ref, err)
+		}
+	}
+	if err := now.Edit(t.Context(), ours, bot.Card{Job: 1, Title: "t"}); err != nil {
+		t.Error(err)
+	}
+	if !json.Valid(ours) {
+		t.Errorf("%s can't be stored", ours)
+	}
 }

@@ -140,7 +140,7 @@ func TestDocumentedCommands(t *testing.T) {
 // of.
 func runBlock(t *testing.T, block string, env []string) {
 	t.Helper()
-	block = strings.ReplaceAll(block, "./bot ", "bot ") // what go build has made
+	block = strings.ReplaceAll(block, "./pvebot ", "pvebot ") // what go build has made
 	for _, name := range commandNames(t, block) {
 		if !slices.Contains(slices.Concat(oursInDocs, playedInDocs, realInDocs), name) {
 			t.Fatalf("%s is run, which this test does not know: play it, or say that it may run", name)
