@@ -16,7 +16,7 @@ type MigrationCheck struct {
 	LocalDevices []string // PCI, USB and the like: they block
 	Mapped       []Mapped // devices that the VM names as the cluster knows them, by key
 	Unavailable  []string // storages that the target does not have
-	Blocking     []string // HA resources that must not be on the target too
+	Blocking     []string // HA resources that must not be on the target too, with the kind of rule that says so
 }
 
 // Mapped is a device that is on each node what the cluster's mapping says.
@@ -84,7 +84,11 @@ func decodeMigrationCheck(data []byte, target string) (MigrationCheck, error) {
 	not := f.object("not_allowed_nodes").object(target)
 	check.Unavailable = not.texts("unavailable_storages")
 	for _, r := range not.objects("blocking-ha-resources") {
-		check.Blocking = append(check.Blocking, r.text("sid"))
+		said := r.text("sid")
+		if cause := r.text("cause"); cause != "" {
+			said += " (" + cause + ")"
+		}
+		check.Blocking = append(check.Blocking, said)
 	}
 	return check, nil
 }

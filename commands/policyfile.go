@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"pvebot/cluster/textfile"
+	"pvebot/cluster/yamlfile"
 	"pvebot/provision"
 )
 
@@ -286,7 +287,7 @@ func (r *policyReader) approval(at place, f approvalFile) Approval {
 		Need:  1, Of: f.Of, Expires: DefaultExpiry,
 	}
 	if f.Need != nil {
-		if a.Need = *f.Need; a.Need < 1 || a.Need > 20 {
+		if a.Need = int(*f.Need); a.Need < 1 || a.Need > 20 {
 			r.fail(at.at("need"), "", "need is from 1 to 20, not %d", a.Need)
 		}
 	}
@@ -311,11 +312,11 @@ func (r *policyReader) approval(at place, f approvalFile) Approval {
 }
 
 func (r *policyReader) limits(at place, f limitsFile) Limits {
-	count := func(key string, n *int64) *int64 {
+	count := func(key string, n *yamlfile.Number) *int64 {
 		if n != nil && *n < 0 {
 			r.fail(at.at(key), "leave it out for no limit", "%s can't be below 0", key)
 		}
-		return n
+		return (*int64)(n)
 	}
 	size := func(key, unit string, s *string) *int64 {
 		if s == nil {

@@ -200,4 +200,8 @@ func TestPolicyWordsAreReadAsWritten(t *testing.T) {
 	if d := cmp.Diff(allow[0].Verbs, allow[1].Verbs); d != "" {
 		t.Error(d)
 	}
+	p, err = ParsePolicy([]byte("roles: {dev: {members: slack/*, allow: [{verbs: all, scope: all}]}}\nquotas: {person: {vms: 010, cores: 016}}\napprovals: [{verbs: migrate, scope: all, need: 02}]\n"))
+	if err != nil || *p.Quotas.Person.VMs != 10 || *p.Quotas.Person.Cores != 16 || p.Approvals[0].Need != 2 {
+		t.Errorf("%+v, %v", p, err)
+	}
 }

@@ -39,11 +39,11 @@ type ruleFile struct {
 }
 
 type approvalFile struct {
-	Verbs   list   `yaml:"verbs"`
-	Scope   string `yaml:"scope"`
-	Need    *int   `yaml:"need"`
-	Of      list   `yaml:"of"`
-	Expires string `yaml:"expires"`
+	Verbs   list             `yaml:"verbs"`
+	Scope   string           `yaml:"scope"`
+	Need    *yamlfile.Number `yaml:"need"`
+	Of      list             `yaml:"of"`
+	Expires string           `yaml:"expires"`
 }
 
 type quotasFile struct {
@@ -53,10 +53,10 @@ type quotasFile struct {
 }
 
 type limitsFile struct {
-	VMs   *int64  `yaml:"vms"`
-	Cores *int64  `yaml:"cores"`
-	RAM   *string `yaml:"ram"`
-	Disk  *string `yaml:"disk"`
+	VMs   *yamlfile.Number `yaml:"vms"`
+	Cores *yamlfile.Number `yaml:"cores"`
+	RAM   *string          `yaml:"ram"`
+	Disk  *string          `yaml:"disk"`
 }
 
 // list is one word or several.

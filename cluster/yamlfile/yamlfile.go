@@ -9,6 +9,7 @@ import (
 	"io"
 	"reflect"
 	"regexp"
+	"strconv"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -41,6 +42,19 @@ func (w *Word) UnmarshalYAML(text []byte) error {
 	default:
 		return errors.New("this wants " + kindWords(reflect.String))
 	}
+	return nil
+}
+
+// Number is a whole number as it stands in the file: 010 is ten, and not eight.
+type Number int64
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (n *Number) UnmarshalYAML(node ast.Node) error {
+	i, err := strconv.ParseInt(node.GetToken().Value, 10, 64)
+	if _, ok := node.(ast.ScalarNode); !ok || err != nil {
+		return &textfile.Error{Line: node.GetToken().Position.Line, Say: "this wants " + kindWords(reflect.Int64)}
+	}
+	*n = Number(i)
 	return nil
 }
 
@@ -132,6 +146,9 @@ var unknownKey = regexp.MustCompile(`^unknown field "(.*)"$`)
 
 // Error makes a *textfile.Error of what the YAML library says.
 func Error(err error) *textfile.Error {
+	if e, ok := errors.AsType[*textfile.Error](err); ok {
+		return e
+	}
 	said, ok := errors.AsType[yaml.Error](err)
 	if !ok {
 		return &textfile.Error{Say: err.Error()}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -185,6 +186,9 @@ func (c *config) check() error {
 	wrong = append(wrong, c.Chat.check()...)
 	wrong = append(wrong, c.Traces.check()...)
 	wrong = append(wrong, c.Kept.check()...)
+	if _, err := c.logger(io.Discard); err != nil {
+		wrong = append(wrong, err.Error())
+	}
 	if len(wrong) == 0 {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -51,14 +53,7 @@ func (p *program) serveCommand() *cobra.Command {
 
 // serve runs the bot.
 func (p *program) serve(ctx context.Context) error {
-	c, err := readConfig(p.env, p.dotenv)
-	if err != nil {
-		return err
-	}
-	policy, err := c.policy()
-	if err == nil {
-		err = c.checkPolicy(policy)
-	}
+	c, policy, err := readHouse(p.env, p.dotenv)
 	if err != nil {
 		return err
 	}
@@ -87,6 +82,25 @@ func (p *program) serve(ctx context.Context) error {
 		err = cerr
 	}
 	return err
+}
+
+// readHouse reads the settings and the policy. All that is wrong with either is
+// told in one error.
+func readHouse(environ []string, dotenv string) (config, commands.Policy, error) {
+	c, err := gather(environ, dotenv)
+	if err != nil {
+		return c, commands.Policy{}, err
+	}
+	policy, perr := c.policy()
+	if perr == nil {
+		perr = c.checkPolicy(policy)
+	}
+	err = c.check()
+	if incomplete, ok := errors.AsType[*incompleteError](err); ok && perr != nil {
+		incomplete.wrong = append(incomplete.wrong, strings.Split(perr.Error(), "\n")...)
+		return c, policy, err
+	}
+	return c, policy, cmp.Or(err, perr)
 }
 
 // serveOnly works for one cluster.

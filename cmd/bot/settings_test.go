@@ -21,8 +21,8 @@ func settingNames() []string {
 // TestSettingsInWords: all that is wrong is told at once, in people's words, a
 // name that is misspelt among it.
 func TestSettingsInWords(t *testing.T) {
-	_, err := readConfig([]string{
-		"PORT=abc", "VM_UPGRADE=perhaps", "GUEST_STALL=5 minutes", "VM_MAX_DISK=99999999999999999999", "MAIN_NOD=pve1",
+	_, _, err := readHouse([]string{
+		"LOG_LEVEL=loud", "POLICY_FILE=/nowhere", "PORT=abc", "VM_UPGRADE=perhaps", "GUEST_STALL=5 minutes", "VM_MAX_DISK=99999999999999999999", "MAIN_NOD=pve1",
 		"CLUSTERS=", "WORKERS=", "NODE_pve1=192.0.2.1", "GATEWAY=192.0.2.254",
 	}, os.DevNull)
 	if err == nil {
@@ -31,7 +31,7 @@ func TestSettingsInWords(t *testing.T) {
 	for _, want := range []string{
 		`PORT is "abc": it is a whole number`, `VM_UPGRADE is "perhaps": it is true or false`, `GUEST_STALL is "5 minutes": it is a time such as 30s, 5m or 24h`,
 		`VM_MAX_DISK is "99999999999999999999": it is a whole number`, "MAIN_NODE is not set: ", "ASSIGN_STORAGE is not set: ",
-		"MAIN_NOD is no setting; do you mean MAIN_NODE?",
+		"MAIN_NOD is no setting; do you mean MAIN_NODE?", `LOG_LEVEL is "loud": it is debug, info, warn or error`, "POLICY_FILE: /nowhere: there is no such file",
 	} {
 		if !strings.Contains(err.Error(), "\n  "+want) {
 			t.Errorf("%q is missing from\n%v", want, err)
