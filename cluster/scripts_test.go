@@ -454,3 +454,17 @@ func TestReason(t *testing.T) {
 		t.Errorf("%q of nothing", got)
 	}
 }
+
+// TestConfigThatGoesWhileItIsRead: a VM that is removed at that very moment is one
+// that is not there, and no cluster that refuses.
+func TestConfigThatGoesWhileItIsRead(t *testing.T) {
+	b := newBench(t, map[string]string{"cat": `case $1 in *.conf) rm "$1" ;; esac
+exec /bin/cat "$@"
+`})
+	b.write(t, "pve/.members", "{}")
+	b.write(t, "pve/nodes/pve1/qemu-server/101.conf", "name: web\n")
+	_, err := b.Run(t.Context(), cmdReadConfig(b.path("pve"), "pve1", 101))
+	if e, ok := errors.AsType[*ExitError](err); !ok || e.Status != noConfigStatus {
+		t.Errorf("%v", err)
+	}
+}

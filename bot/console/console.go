@@ -46,7 +46,6 @@ type Config struct {
 type Console struct {
 	cfg   Config
 	clock cluster.Clock
-	name  string // of this terminal in refs
 
 	mu      sync.Mutex
 	cards   []*shown
@@ -66,9 +65,12 @@ type shown struct {
 	plain
 }
 
+// process tells this process's refs from those of others, which count from 0, too.
+var process = rand.Text()
+
 // New makes a Console.
 func New(cfg Config) *Console {
-	c := &Console{cfg: cfg, clock: cfg.Clock, name: rand.Text(), numbers: map[string]int{}, changed: make(chan struct{})}
+	c := &Console{cfg: cfg, clock: cfg.Clock, numbers: map[string]int{}, changed: make(chan struct{})}
 	if c.clock == nil {
 		c.clock = cluster.SystemClock{}
 	}
@@ -94,7 +96,7 @@ func (c *Console) Post(ctx context.Context, _ provision.Conversation, card bot.C
 	c.cards = append(c.cards, &shown{})
 	i := len(c.cards) - 1
 	c.show(i, card)
-	return bot.Ref(strconv.Quote(fmt.Sprintf("%s/%d", c.name, i))), c.err
+	return bot.Ref(strconv.Quote(fmt.Sprintf("%s/%d", process, i))), c.err
 }
 
 // Edit implements bot.Adapter.
@@ -151,7 +153,7 @@ func (c *Console) answer(card bot.Card) {
 // find reads a ref; c.mu is held.
 func (c *Console) find(at bot.Ref) (int, error) {
 	text, err := strconv.Unquote(string(at))
-	number, ours := strings.CutPrefix(text, c.name+"/")
+	number, ours := strings.CutPrefix(text, process+"/")
 	i, nerr := strconv.Atoi(number)
 	if !ours || i < 0 || i >= len(c.cards) || err != nil || nerr != nil {
 		// A ref of an earlier process: its terminal is gone.

@@ -174,21 +174,17 @@ func TestRunLineCancelled(t *testing.T) {
 // A message of an earlier process is not taken for one of ours, though each begins
 // to count anew.
 func TestRefsOfAnotherProcess(t *testing.T) {
-	before, now := New(Config{Out: io.Discard}), New(Config{Out: io.Discard})
-	old, err := before.Post(t.Context(), before.Where(), bot.Card{Job: 1, Title: "t"})
+	c := New(Config{Out: io.Discard})
+	ours, err := c.Post(t.Context(), c.Where(), bot.Card{Job: 1, Title: "t"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, err := now.Post(t.Context(), now.Where(), bot.Card{Job: 1, Title: "t"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, ref := range []bot.Ref{old, bot.Ref("0"), bot.Ref("null"), bot.Ref(`"x"`)} {
-		if err := now.Edit(t.Context(), ref, bot.Card{Job: 1, Title: "t"}); !errors.Is(err, bot.ErrGone) {
+	for _, ref := range []bot.Ref{bot.Ref(`"ANOTHER/0"`), bot.Ref("0"), bot.Ref("null"), bot.Ref(`"x"`)} {
+		if err := c.Edit(t.Context(), ref, bot.Card{Job: 1, Title: "t"}); !errors.Is(err, bot.ErrGone) {
 			t.Errorf("%s: %v", ref, err)
 		}
 	}
-	if err := now.Edit(t.Context(), ours, bot.Card{Job: 1, Title: "t"}); err != nil {
+	if err := c.Edit(t.Context(), ours, bot.Card{Job: 1, Title: "t"}); err != nil {
 		t.Error(err)
 	}
 	if !json.Valid(ours) {

@@ -50,7 +50,7 @@ func (p *program) demoCommand() *cobra.Command {
 	}
 	cmd.Flags().SetInterspersed(false) // the line has flags of its own
 	cmd.Flags().StringVar(&o.listen, "listen", "", "where the page is, `host:port`; default "+web.DefaultAddr+", with the port of PORT")
-	cmd.Flags().StringVar(&o.data, "data", "", "keep jobs in this `directory`, and the cluster for 10 minutes after\na line, or after a kill; default: a temporary one")
+	cmd.Flags().StringVar(&o.data, "data", "", "keep jobs in this `directory`, and the cluster while there are some\nthat are not over; default: a temporary one")
 	cmd.Flags().BoolVar(&o.fast, "fast", false, "let nothing take time on the simulated cluster")
 	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "write the log to standard error")
 	return cmd
@@ -99,13 +99,13 @@ func (p *program) demo(ctx context.Context, o demoOptions, line string) (err err
 	if o.verbose {
 		log = slog.New(slog.NewTextHandler(p.err, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	env, done, err := demoCluster(ctx, o)
+	sim, err := openDemoCluster(ctx, o)
 	if err != nil {
 		return err
 	}
-	over := false
-	defer func() { err = errors.Join(err, done(over)) }()
-	c, err := readConfig(env, os.DevNull)
+	over := sim.isNew()
+	defer func() { err = errors.Join(err, sim.close(over)) }()
+	c, err := readConfig(sim.env, os.DevNull)
 	if err != nil {
 		return err
 	}
@@ -120,8 +120,16 @@ func (p *program) demo(ctx context.Context, o demoOptions, line string) (err err
 	if err != nil {
 		return err
 	}
-	over = line == "" // the next line finds the VMs of this one
-	defer func() { err = errors.Join(err, h.close()) }()
+	if err := sim.fits(ctx, h.store); err != nil {
+		return errors.Join(err, h.close())
+	}
+	defer func() {
+		open, serr := unfinished(context.WithoutCancel(ctx), h.store)
+		if over = !open && serr == nil; !over && sim.kept != nil {
+			fmt.Fprintf(p.out, "Jobs are under way. The simulated cluster stays for 10 minutes: bot demo --data %s goes on with them.\n", sim.dir)
+		}
+		err = errors.Join(err, serr, h.close())
+	}()
 	if line != "" {
 		return p.demoLine(ctx, h, line)
 	}

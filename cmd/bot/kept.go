@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"pvebot/cluster/pvesim"
+	"pvebot/provision"
 )
 
 const (
@@ -65,6 +66,11 @@ func holdCluster(ctx context.Context, dir string, fast bool) (*keptCluster, erro
 // dir has none.
 func findCluster(ctx context.Context, dir string) (*keptCluster, error) {
 	name := filepath.Join(dir, keptFile)
+	if of, err := os.Stat(name); err != nil {
+		return nil, err
+	} else if owner, ok := of.Sys().(*syscall.Stat_t); !ok || owner.Uid != uint32(os.Geteuid()) {
+		return nil, fmt.Errorf("%s belongs to another user: take another directory", name)
+	}
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
@@ -75,7 +81,7 @@ func findCluster(ctx context.Context, dir string) (*keptCluster, error) {
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", info.Socket)
 	if err != nil {
-		return nil, fmt.Errorf("the simulated cluster of %s is gone, and its VMs with it: its process %d has ended, or the machine was started anew; begin with another directory, or remove this one", dir, info.PID)
+		return nil, clusterGone(dir, fmt.Sprintf("without its bot (process %d)", info.PID))
 	}
 	return &keptCluster{env: info.Env, conn: conn}, nil
 }
@@ -160,23 +166,63 @@ func (k *keptCluster) end() error {
 }
 
 // demoCluster is the cluster of a demo: its own, or the one of its data directory.
-// Done lets go of it; the one of a directory ends only when it is over.
-func demoCluster(ctx context.Context, o demoOptions) (env []string, done func(over bool) error, err error) {
+type demoCluster struct {
+	env  []string
+	sim  *pvesim.Sim  // its own; nil: kept is there
+	kept *keptCluster // of dir
+	dir  string
+}
+
+func openDemoCluster(ctx context.Context, o demoOptions) (*demoCluster, error) {
 	if o.data == "" {
 		sim, err := pvesim.New(simOptions(o.fast))
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		return sim.Env(), func(bool) error { return sim.Close() }, nil
+		return &demoCluster{env: sim.Env(), sim: sim}, nil
 	}
 	k, err := holdCluster(ctx, o.data, o.fast)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return k.env, func(over bool) error {
-		if over {
-			return k.end()
-		}
-		return k.letGo()
-	}, nil
+	return &demoCluster{env: k.env, kept: k, dir: o.data}, nil
+}
+
+// isNew: it has none of the VMs that an earlier demo made.
+func (d *demoCluster) isNew() bool { return d.kept == nil || d.kept.own != nil }
+
+// fits says why the cluster is not the one that the store's jobs are about.
+func (d *demoCluster) fits(ctx context.Context, store provision.Store) error {
+	if !d.isNew() {
+		return nil
+	}
+	open, err := unfinished(ctx, store)
+	if err == nil && open {
+		err = clusterGone(d.dir, "while jobs were under way")
+	}
+	return err
+}
+
+// unfinished reports whether there are jobs that are not over.
+func unfinished(ctx context.Context, store provision.Store) (bool, error) {
+	jobs, err := store.Jobs(ctx, provision.Filter{Limit: 1, States: []provision.State{
+		provision.StateWaiting, provision.StateQueued, provision.StateRunning, provision.StateParked, provision.StateUndoing,
+	}})
+	return len(jobs) > 0, err
+}
+
+func clusterGone(dir, when string) error {
+	return fmt.Errorf("the simulated cluster of %s has ended %s, and its VMs are gone with it; begin with another directory, or remove this one", dir, when)
+}
+
+// close ends the cluster, or lets go of the one of a directory when it is not
+// over.
+func (d *demoCluster) close(over bool) error {
+	switch {
+	case d.sim != nil:
+		return d.sim.Close()
+	case over:
+		return d.kept.end()
+	}
+	return d.kept.letGo()
 }

@@ -116,8 +116,8 @@ func readKept(t *testing.T, dir string) keptInfo {
 func TestDemoWhoseClusterIsGone(t *testing.T) {
 	t.Parallel()
 	for want, info := range map[string]keptInfo{
-		"is gone, and its VMs with it: its process 7 has ended": {Protocol: keptProtocol, PID: 7, Socket: "/nowhere/holders"},
-		"is of another version of the bot":                      {Protocol: keptProtocol + 1},
+		"has ended without its bot (process 7), and its VMs are gone with it": {Protocol: keptProtocol, PID: 7, Socket: "/nowhere/holders"},
+		"is of another version of the bot":                                    {Protocol: keptProtocol + 1},
 	} {
 		dir := t.TempDir()
 		if err := writeKept(filepath.Join(dir, keptFile), info); err != nil {
@@ -127,6 +127,22 @@ func TestDemoWhoseClusterIsGone(t *testing.T) {
 		if err := p.run(t.Context(), []string{"demo", "--fast", "--data", dir, "/vm list"}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
+	}
+}
+
+// TestDemoWhoseClusterEndedByItself: a new cluster has none of the VMs that jobs
+// are about.
+func TestDemoWhoseClusterEndedByItself(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	submit(t, dir)
+	p := program{out: io.Discard, err: io.Discard}
+	want := "has ended while jobs were under way, and its VMs are gone with it"
+	if err := p.run(t.Context(), []string{"demo", "--fast", "--data", dir, "/vm list"}); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if _, err := os.Stat(filepath.Join(dir, keptFile)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("its cluster runs on: %v", err)
 	}
 }
 

@@ -61,9 +61,6 @@ case "$*" in
 esac
 case "$*" in
 "demo --data try") lasting demo --fast --listen 127.0.0.1:0 --data try; exit ;;
-"demo --data try "*) # its cluster would wait for the next bot
-	"$REAL" demo --fast --data try "$4"; s=$?
-	kill "$(sed 's/.*"pid":\([0-9]*\).*/\1/' try/cluster.json)"; exit $s ;;
 esac
 case "$1 $#" in
 serve*|sim*) lasting "$@" ;;
