@@ -61,19 +61,39 @@ func TestPinnedStores(t *testing.T) {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		loadSQL(t, "sqlite", filepath.Join(dir, "pvebot.db"), "sqlite.sql")
-		testPinnedStore(t, "sqlite:"+dir)
+		testPinnedStore(t, "sqlite:"+dir, loadSQL(t, "sqlite", filepath.Join(dir, "pvebot.db"), "sqlite.sql"))
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
 		t.Parallel()
 		url := pgtest.URL(t)
-		loadSQL(t, "pgx", url, "postgres.sql")
-		testPinnedStore(t, url)
+		testPinnedStore(t, url, loadSQL(t, "pgx", url, "postgres.sql"))
 	})
 }
 
-// loadSQL carries out a script of SQL in an empty database.
-func loadSQL(t *testing.T, driver, dsn, script string) {
+// later are the changes after which the years that go by here are none to the
+// store: the approval and the VM's life end 72 years later, and the parked job
+// was asked about then. Each is of one row.
+var later = []string{
+	`UPDATE jobs SET due = due + 2272147200000000, snapshot = replace(snapshot, '"expires":"2027-', '"expires":"2099-')
+		WHERE due > 0 AND snapshot LIKE '%"expires":"2027-%'`,
+	`UPDATE jobs SET updated = updated + 2272147200000000 WHERE state = 'parked'`,
+	`UPDATE vms SET data = replace(data, '"until":"2027-', '"until":"2099-') WHERE data LIKE '%"until":"2027-%'`,
+}
+
+// whole are the queries that tell all that a store has, and what each row is:
+// a key, and JSON or another value.
+var whole = map[string]string{
+	"job":   `SELECT CAST(id AS TEXT), snapshot FROM jobs`,
+	"event": `SELECT job || '/' || seq, data FROM events`,
+	"vm":    `SELECT cluster || '/' || vmid, data FROM vms`,
+	"audit": `SELECT CAST(seq AS TEXT), data FROM audit`,
+	"card":  `SELECT platform || '/' || job, ref FROM cards`,
+	"slot":  `SELECT pool || '/' || slot, CAST(job AS TEXT) FROM slots`,
+}
+
+// loadSQL carries out a script of SQL in an empty database, and returns its rows
+// as they are stored: by what they are and their key.
+func loadSQL(t *testing.T, driver, dsn, script string) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(pinnedStores, script))
 	if err != nil {
@@ -84,14 +104,157 @@ func loadSQL(t *testing.T, driver, dsn, script string) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	// The years that go by here are none to the store: its gate stays open.
-	const later = "UPDATE jobs SET due = 4102444800000000 WHERE due > 0;\n"
-	if _, err := db.ExecContext(t.Context(), string(text)+later); err != nil {
+	if _, err := db.ExecContext(t.Context(), string(text)); err != nil {
 		t.Fatalf("%s: %v", script, err)
+	}
+	for _, change := range later {
+		res, err := db.ExecContext(t.Context(), change)
+		if err != nil {
+			t.Fatalf("%s: %v", change, err)
+		}
+		if n, err := res.RowsAffected(); err != nil || n != 1 {
+			t.Fatalf("%s: %d rows, want 1: %v", change, n, err)
+		}
+	}
+	stored := map[string]string{}
+	for what, query := range whole {
+		readPairs(t, db, query, func(key, value string) { stored[what+" "+key] = value })
+	}
+	return stored
+}
+
+func readPairs(t *testing.T, db *sql.DB, query string, each func(key, value string)) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key, value string
+		if err := rows.Scan(&key, &value); err != nil {
+			t.Fatal(err)
+		}
+		each(key, value)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
 	}
 }
 
-func testPinnedStore(t *testing.T, storeURL string) {
+// pinnedRows is how many rows the stores have, by what they are.
+var pinnedRows = map[string]int{"job": 5, "event": 198, "vm": 1, "audit": 29, "card": 5, "slot": 4}
+
+// readWhole holds what is stored to what today's program makes of it: it may know
+// more, and must not have lost anything.
+func readWhole(t *testing.T, store provision.Store, stored map[string]string) {
+	t.Helper()
+	read := map[string]any{}
+	put := func(value any, err error, what string, key ...any) {
+		t.Helper()
+		if err != nil {
+			t.Errorf("%s %v: %v", what, key, err)
+			return
+		}
+		read[what+" "+strings.ReplaceAll(strings.TrimSpace(fmt.Sprintln(key...)), " ", "/")] = value
+	}
+	for id := pinnedDone; id <= pinnedRuns; id++ {
+		job, err := store.Job(t.Context(), id)
+		if err == nil {
+			job.Order, err = job.Order.Stored()
+		}
+		put(job, err, "job", id)
+		for e, err := range store.Events(t.Context(), id, 0) {
+			e.Pos = 0 // its column has it
+			put(e, err, "event", id, e.Seq)
+		}
+		for _, h := range job.Slots {
+			held, err := store.Held(t.Context(), h.Pool)
+			put(held[h.Slot], err, "slot", h.Pool+"/"+h.Slot)
+		}
+		card, there, err := store.Card(t.Context(), "web", id)
+		if there {
+			put(card.Ref, err, "card", "web", id)
+		}
+	}
+	records, err := store.VMRecords(t.Context(), "sim")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, r := range records {
+		put(r, nil, "vm", r.Cluster, r.VMID)
+	}
+	for r, err := range store.AuditRows(t.Context(), provision.AuditFilter{}) {
+		put(r, err, "audit", r.Seq)
+	}
+	rows := map[string]int{}
+	for key, text := range stored {
+		what, _, _ := strings.Cut(key, " ")
+		rows[what]++
+		value, ok := read[key]
+		if !ok {
+			t.Errorf("%s is not read", key)
+			continue
+		}
+		again, err := json.Marshal(value)
+		if err != nil {
+			t.Errorf("%s: %v", key, err)
+			continue
+		}
+		if lost := lostOf(parsed(t, text), parsed(t, string(again))); lost != "" {
+			t.Errorf("%s: %s is lost or another: stored %s, read %s", key, lost, text, again)
+		}
+	}
+	if !maps.Equal(rows, pinnedRows) {
+		t.Errorf("the store has %v rows, want %v", rows, pinnedRows)
+	}
+}
+
+func parsed(t *testing.T, text string) (value any) {
+	t.Helper()
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&value); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return value
+}
+
+// lostOf is the path of the first value in stored that read has not, "" when it
+// has all.
+func lostOf(stored, read any) string {
+	switch stored := stored.(type) {
+	case map[string]any:
+		read, _ := read.(map[string]any)
+		for _, key := range slices.Sorted(maps.Keys(stored)) {
+			if lost := lostOf(stored[key], read[key]); lost != "" {
+				return "." + key + lost
+			}
+			if _, ok := read[key]; !ok {
+				return "." + key
+			}
+		}
+		return ""
+	case []any:
+		read, _ := read.([]any)
+		if len(read) != len(stored) {
+			return "[]"
+		}
+		for i := range stored {
+			if lost := lostOf(stored[i], read[i]); lost != "" {
+				return fmt.Sprintf("[%d]%s", i, lost)
+			}
+		}
+		return ""
+	default:
+		if stored != read {
+			return "="
+		}
+		return ""
+	}
+}
+
+func testPinnedStore(t *testing.T, storeURL string, stored map[string]string) {
 	sim := pinnedCluster(t)
 	c, err := readConfig(append(sim.Env(), "STORE_URL="+storeURL, "KEEP_EVENTS_DAYS=0"), os.DevNull)
 	if err != nil {
@@ -113,8 +276,13 @@ func testPinnedStore(t *testing.T, storeURL string) {
 	if _, err := h.store.VerifyAudit(t.Context(), ""); err != nil {
 		t.Error(err)
 	}
+	readWhole(t, h.store, stored)
+	if t.Failed() {
+		return // the jobs would go on with what is not theirs
+	}
 
 	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
 	worked := make(chan error, 1)
 	go func() { worked <- h.labour(ctx) }()
 	engine := h.works[0].engine
@@ -130,6 +298,20 @@ func testPinnedStore(t *testing.T, storeURL string) {
 		t.Error(err)
 	}
 	jobs := untilFinal(t, h.store, pinnedDone, pinnedWaits, pinnedParked, pinnedUndoes, pinnedRuns)
+	for _, id := range []provision.JobID{pinnedParked, pinnedUndoes} {
+		if v, ok := sim.VM(jobs[id].Facts.VMID); ok {
+			t.Errorf("the VM of job %d is there: %+v", id, v)
+		}
+	}
+
+	// What was undone whole can be tried again.
+	if _, err := engine.Resolve(t.Context(), provision.Resolution{Job: pinnedParked, By: me, Do: provision.Retry}); err != nil {
+		t.Error(err)
+	} else if job := untilFinal(t, h.store, pinnedParked)[pinnedParked]; job.State != provision.StateSucceeded {
+		t.Errorf("job %d was tried again and %s: %+v", job.ID, job.State, job.Problem)
+	} else if v, ok := sim.VM(job.Facts.VMID); !ok || !v.Running {
+		t.Errorf("the VM of job %d, which was tried again, is %+v", job.ID, v)
+	}
 	stop()
 	if err := unlessDone(ctx, <-worked); err != nil {
 		t.Error(err)
@@ -148,11 +330,6 @@ func testPinnedStore(t *testing.T, storeURL string) {
 	if v, ok := sim.VM(jobs[pinnedRuns].Facts.VMID); !ok || !v.Running || !strings.HasSuffix(v.Options["scsi0"], ",size=16G") {
 		t.Errorf("the VM whose install ran is %+v", v)
 	}
-	for _, id := range []provision.JobID{pinnedParked, pinnedUndoes} {
-		if v, ok := sim.VM(jobs[id].Facts.VMID); ok {
-			t.Errorf("the VM of job %d is there: %+v", id, v)
-		}
-	}
 	if orphans := sim.Orphans(); len(orphans) > 0 {
 		t.Errorf("orphans: %v", orphans)
 	}
@@ -168,10 +345,15 @@ func testPinnedStore(t *testing.T, storeURL string) {
 // untilFinal waits until jobs are over, and returns them.
 func untilFinal(t *testing.T, store provision.Store, ids ...provision.JobID) map[provision.JobID]provision.Job {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	jobs := map[provision.JobID]provision.Job{}
-	for _, err := range store.Follow(t.Context(), 0) {
+	for _, err := range store.Follow(ctx, 0) {
 		if err != nil {
-			t.Fatal(err)
+			for id, job := range jobs {
+				t.Logf("job %d is %s", id, job.State)
+			}
+			t.Fatalf("waiting for the jobs to end: %v", err)
 		}
 		open := false
 		for _, id := range ids {
