@@ -22,10 +22,15 @@ func (k *kit) free(ctx context.Context, ref VMRef, c cluster.VMConfig) error {
 	if managed[ref.VMID] {
 		return &Error{
 			Kind: Conflict, Say: fmt.Sprintf("%s is managed by PVE's high availability", ref),
-			Try: fmt.Sprintf("use ha-manager, or take it out: ha-manager remove vm:%d", ref.VMID),
+			Try: outOfHA(ref.VMID),
 		}
 	}
 	return nil
+}
+
+// outOfHA is what people can do with a VM that high availability looks after.
+func outOfHA(vmid int) string {
+	return fmt.Sprintf("use ha-manager, or take it out: ha-manager remove vm:%d", vmid)
 }
 
 // notBot refuses to switch off what the bot, or its database, runs in.

@@ -109,7 +109,7 @@ func (f *flightCheck) judge() {
 	}
 	block(!f.member.Quorate, "the cluster has no quorum")
 	block(f.config.Lock() != "", "it is locked (%s)", f.config.Lock())
-	block(f.ha, "it is managed by PVE's high availability, which moves it itself")
+	block(f.ha, "it is managed by PVE's high availability (%s)", outOfHA(f.ref.VMID))
 	block(f.k.settings.BotVMID == f.ref.VMID && f.ref.VMID != 0, "the bot itself runs in it")
 	block(f.s.Mode == "offline" && f.online, "it runs: shut it down first, or migrate it online")
 	block(f.s.Mode == "online" && !f.online, "it does not run: migrate it offline")
