@@ -6,6 +6,12 @@ import (
 	"strings"
 )
 
+// pvesmUsage is the line after a complaint, by command.
+var pvesmUsage = map[string]string{
+	"status": "pvesm status  [OPTIONS]", "list": "pvesm list <storage> [OPTIONS]", "free": "pvesm free <volume> [OPTIONS]",
+	"alloc": "pvesm alloc <storage> <vmid> <filename> <size> [OPTIONS]", "path": "pvesm path <volume>",
+}
+
 // pvesm is the command `pvesm`.
 func (c *call) pvesm() error {
 	if len(c.argv) == 0 {
@@ -31,7 +37,7 @@ func (c *call) pvesm() error {
 		}
 		key, value, has := strings.Cut(strings.TrimPrefix(name, "-"), "=")
 		if !slices.Contains(known, key) {
-			return fail("Unknown option: %s\n400 unable to parse option\npvesm %s [OPTIONS]", key, c.argv[0])
+			return fail("Unknown option: %s\n400 unable to parse option\n%s", key, pvesmUsage[c.argv[0]])
 		}
 		if !has && i+1 < len(c.argv) {
 			i++
@@ -39,11 +45,14 @@ func (c *call) pvesm() error {
 		}
 		opts[key] = value
 	}
+	usage := pvesmUsage[c.argv[0]]
+	switch want := strings.Count(usage, "<"); {
+	case len(words) < want:
+		return fail("400 not enough arguments\n%s", usage)
+	case len(words) > want:
+		return fail("400 too many arguments\n%s", usage)
+	}
 	return fn(words, opts)
-}
-
-func notEnough(usage string) error {
-	return fail("400 not enough arguments\npvesm %s [OPTIONS]", usage)
 }
 
 func (c *call) pvesmStatus(_ []string, opts map[string]string) error {
@@ -58,7 +67,7 @@ func (c *call) pvesmStatus(_ []string, opts map[string]string) error {
 
 func (c *call) storageTable(opts map[string]string) (string, error) {
 	if name := opts["storage"]; name != "" && c.sim.store(c.node, name) == nil {
-		return "", fail("400 Parameter verification failed.\nstorage: No such storage.\npvesm status  [OPTIONS]")
+		return "", fail("400 Parameter verification failed.\nstorage: No such storage.\n%s", pvesmUsage["status"])
 	}
 	width := 0
 	var rows []*store
@@ -89,9 +98,6 @@ func (c *call) storageTable(opts map[string]string) (string, error) {
 }
 
 func (c *call) pvesmList(words []string, opts map[string]string) error {
-	if len(words) != 1 {
-		return notEnough("list <storage>")
-	}
 	c.sim.mu.Lock()
 	st := c.sim.store(c.node, words[0])
 	if st == nil {
@@ -124,9 +130,6 @@ func (c *call) pvesmList(words []string, opts map[string]string) error {
 }
 
 func (c *call) pvesmFree(words []string, _ map[string]string) error {
-	if len(words) != 1 {
-		return notEnough("free <volume>")
-	}
 	c.sim.mu.Lock()
 	st, vol := c.sim.volume(c.node, words[0])
 	switch name, _, _ := strings.Cut(words[0], ":"); {
@@ -153,16 +156,13 @@ func (c *call) pvesmFree(words []string, _ map[string]string) error {
 }
 
 func (c *call) pvesmAlloc(words []string, opts map[string]string) error {
-	if len(words) != 4 {
-		return notEnough("alloc <storage> <vmid> <filename> <size>")
-	}
 	size := words[3]
 	if !strings.HasSuffix(size, "M") && !strings.HasSuffix(size, "G") {
 		size += "K" // PVE: kilobytes without a unit
 	}
 	bytes, ok := parseSize(size)
 	if !ok {
-		return fail("400 Parameter verification failed.\nsize: value does not match the regex pattern\npvesm alloc <storage> <vmid> <filename> <size> [OPTIONS]")
+		return fail("400 Parameter verification failed.\nsize: value does not match the regex pattern\n%s", pvesmUsage["alloc"])
 	}
 	c.sim.mu.Lock()
 	st := c.sim.store(c.node, words[0])
@@ -190,9 +190,6 @@ func (c *call) pvesmAlloc(words []string, opts map[string]string) error {
 }
 
 func (c *call) pvesmPath(words []string, _ map[string]string) error {
-	if len(words) != 1 {
-		return notEnough("path <volume>")
-	}
 	name, path, ok := strings.Cut(words[0], ":")
 	if !ok {
 		return fail("unable to parse volume ID '%s'", words[0])

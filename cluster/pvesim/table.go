@@ -153,12 +153,17 @@ func (c *command) option(name string) *option {
 	return nil
 }
 
-// usage is the line after a complaint.
+// usage is the line after a complaint. PVE: it names options where there are some.
 func (c *command) usage() string {
 	b := strings.Builder{}
 	b.WriteString(c.name)
 	for _, p := range c.positional {
 		fmt.Fprintf(&b, " <%s>", p)
 	}
-	return b.String() + " [OPTIONS]\n"
+	for o := range c.options {
+		if !slices.Contains(c.positional, o) {
+			return b.String() + " [OPTIONS]\n"
+		}
+	}
+	return b.String() + "\n"
 }
