@@ -129,4 +129,11 @@ func TestSnapshotsThatAreNoneToTake(t *testing.T) {
 			s.byHand("pve3", "qm", "delsnapshot", "103", "s1")
 		}
 	}
+	s.sim.SetOption(103, "scsi1", "/dev/disk/by-id/ata-1,size=1G")
+	if got, want := s.refusal(provision.Snapshot{VM: s.vm(103), Name: "s1"}), "there are no snapshots of old-wiki (VM 103): scsi1 is /dev/disk/by-id/ata-1 of pve3 itself"; got != want {
+		t.Errorf("a disk of the node: got %q, want %q", got, want)
+	}
+	if _, err := node.Run(t.Context(), cluster.Cmd{Argv: []string{"qm", "snapshot", "103", "s1"}}); err == nil {
+		t.Error("a disk of the node: the node takes it")
+	}
 }

@@ -100,8 +100,8 @@ func (k *kit) chains(ctx context.Context, r cluster.Resources, node string, volu
 	return chained, nil
 }
 
-// takesSnapshots says which of the VM's volumes PVE takes no snapshots of: it
-// takes those of all of them, or none.
+// takesSnapshots says which of the VM's disks PVE takes no snapshots of: it takes
+// those of all of them, or none. What is a device or a file of the node has none.
 func (k *kit) takesSnapshots(ctx context.Context, vm VMRef, c cluster.VMConfig) error {
 	r, err := k.view.resources(ctx)
 	if err != nil {
@@ -112,6 +112,15 @@ func (k *kit) takesSnapshots(ctx context.Context, vm VMRef, c cluster.VMConfig) 
 			return &Error{
 				Kind: Conflict, Say: fmt.Sprintf("there are no snapshots of %s: %s is %s", vm, v, why),
 				Try: fmt.Sprintf("move the disk to a storage that has snapshots, with qm disk move on %s", vm.Node),
+			}
+		}
+	}
+	for _, disk := range c.Disks() {
+		path, _, _ := strings.Cut(strings.TrimPrefix(c.Options[disk], "file="), ",")
+		if strings.HasPrefix(path, "/") {
+			return &Error{
+				Kind: Conflict, Say: fmt.Sprintf("there are no snapshots of %s: %s is %s of %s itself", vm, disk, path, vm.Node),
+				Try: fmt.Sprintf("take the disk out before it: qm set %d --delete %s on %s", vm.VMID, disk, vm.Node),
 			}
 		}
 	}

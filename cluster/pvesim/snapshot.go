@@ -45,8 +45,14 @@ func snapshotDrives(opts map[string]string) []string {
 	return out
 }
 
-// checkSnapshots: PVE asks for the snapshots of all disks or none.
+// checkSnapshots: PVE asks for the snapshots of all disks or none. What is no
+// volume has none.
 func (s *Sim) checkSnapshots(v *vm) error {
+	for k, value := range v.opts {
+		if isDisk(k) && strings.HasPrefix(strings.TrimPrefix(value, "file="), "/") && !isCDROM(value) {
+			return fail("snapshot feature is not available")
+		}
+	}
 	for _, k := range snapshotDrives(v.opts) {
 		st, vol := s.volume(v.node, volumeOf(v.opts[k]))
 		if vol == nil || !st.snapshots(vol) {
