@@ -376,6 +376,7 @@ func TestPreflight(t *testing.T) {
 		"snapshots of btrfs":     {plant: on("btrfs", "raw"), snap: true, vmid: 103, to: "pve1", verdict: "offline"},
 		"snapshots of thin LVM":  {snap: true, vmid: 103, to: "pve1", blocker: "snapshots can't travel with local-lvm:"},
 		"mapped device":          {plant: func(s *pvesim.Sim) { s.SetOption(101, "hostpci0", "mapping=nic") }, vmid: 101, to: "pve2", verdict: "online"},
+		"mapped USB, stopped":    {plant: func(s *pvesim.Sim) { s.SetOption(103, "usb0", "mapping=nic") }, vmid: 103, to: "pve1", verdict: "offline"}, // PVE: it stands among the local ones
 		"mapped, not there":      {plant: func(s *pvesim.Sim) { s.SetOption(101, "hostpci0", "mapping=nic") }, vmid: 101, to: "pve3", blocker: "it uses the mapped device nic (hostpci0), and pve3 has none"},
 		"mapped, not live":       {plant: func(s *pvesim.Sim) { s.SetOption(101, "hostpci0", "mapping=gpu") }, vmid: 101, to: "pve2", blocker: "it uses the mapped device gpu (hostpci0), which can't move while it runs"},
 		"named CPU":              {plant: func(s *pvesim.Sim) { s.SetOption(101, "cpu", "EPYC-Rome") }, vmid: 101, to: "pve3", warning: "its CPU type EPYC-Rome may be more than pve3 can do, whose CPU lacks avx512", verdict: "online"},
