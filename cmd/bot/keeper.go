@@ -46,9 +46,9 @@ func (p *program) keepCommand() *cobra.Command {
 // keepCluster is a simulated cluster until a holder ends it, or until nobody has
 // held it for keptGrace.
 func (p *program) keepCluster(ctx context.Context, dir, run string, fast bool) (err error) {
-	defer func() { err = errors.Join(err, os.RemoveAll(run)) }()
 	h := &holders{clock: cluster.SystemClock{}, grace: keptGrace}
 	defer h.close() // last of all: who ends the cluster waits for it
+	defer func() { err = errors.Join(err, os.RemoveAll(run)) }()
 	sim, err := pvesim.New(simOptions(fast))
 	if err != nil {
 		return err
