@@ -56,6 +56,20 @@ func TestSSHKeepsOneConnection(t *testing.T) {
 	}
 }
 
+// TestStatusWithoutOutput: a status that came before the connection broke is none
+// of a command whose output is known.
+func TestStatusWithoutOutput(t *testing.T) {
+	s := sshtest.Start(t)
+	s.Hasty()
+	r := dial(t, s)
+	for range 20 {
+		res, err := r.Run(t.Context(), cluster.Cmd{Argv: []string{"echo", "hello"}})
+		if !errors.Is(err, cluster.ErrLost) {
+			t.Fatalf("%q, %v", res.Stdout, err)
+		}
+	}
+}
+
 func TestSSHKeepAlive(t *testing.T) {
 	s := sshtest.Start(t)
 	cut := &cutter{}

@@ -180,7 +180,18 @@ func (ses *sshSession) exec(line string, stdin []byte, out *output) ending {
 		}
 	}
 	streams.Wait()
+	// sshd may tell the status before the last of the output: whoever hears it on a
+	// connection that then breaks has not heard all.
+	if e.err == nil && !ses.conn.stands() {
+		e = ending{err: lost(errors.New("the connection ended with the command, maybe before its output"))}
+	}
 	return e
+}
+
+// stands asks the server whether the connection does.
+func (c *sshConn) stands() bool {
+	_, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil)
+	return err == nil
 }
 
 // signalStatus is what a shell calls the end by a signal of RFC 4254 6.10.

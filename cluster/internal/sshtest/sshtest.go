@@ -36,6 +36,7 @@ type Server struct {
 	noExec   bool
 	greeting string
 	forced   string // runs in place of each command; "": nothing does
+	hasty    bool   // the status is told, and the connection cut before any output
 	full     int    // how many sessions are still refused
 	accepted int
 	conns    map[net.Conn]bool
@@ -133,6 +134,14 @@ func (s *Server) Force(program string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forced = program
+}
+
+// Hasty makes the server tell the status of each command before its output, and
+// cut the connection in between.
+func (s *Server) Hasty() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hasty = true
 }
 
 // Full makes the server refuse the next n sessions, as OpenSSH does while it has
@@ -274,6 +283,9 @@ func (s *Server) start(ch ssh.Channel, line string) *exec.Cmd {
 	if s.forced != "" {
 		cmd.Path, cmd.Args, cmd.Env = s.forced, []string{s.forced}, append(cmd.Environ(), "SSH_ORIGINAL_COMMAND="+line)
 	}
+	if s.hasty {
+		cmd.Stdout, cmd.Stderr = nil, nil
+	}
 	if s.closed || s.noExec || cmd.Start() != nil {
 		return nil
 	}
@@ -290,6 +302,7 @@ func (s *Server) wait(ch ssh.Channel, cmd *exec.Cmd, free func()) {
 	_ = cmd.Wait()
 	s.mu.Lock()
 	delete(s.groups, cmd.Process.Pid)
+	hasty := s.hasty
 	s.mu.Unlock()
 	if w := cmd.ProcessState.Sys().(syscall.WaitStatus); w.Signaled() {
 		name := map[syscall.Signal]string{syscall.SIGKILL: "KILL", syscall.SIGTERM: "TERM"}[w.Signal()]
@@ -303,6 +316,9 @@ func (s *Server) wait(ch ssh.Channel, cmd *exec.Cmd, free func()) {
 		_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{uint32(w.ExitStatus())}))
 	}
 	free()
+	if hasty {
+		s.Drop()
+	}
 	ch.Close()
 }
 
