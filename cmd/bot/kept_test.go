@@ -17,7 +17,6 @@ import (
 
 	"pvebot/cluster/pvesim/simtest"
 	"pvebot/provision"
-	"pvebot/provision/sqlstore"
 )
 
 // TestDemoThatIsKilled: with --data the cluster outlives a bot that is killed, so
@@ -57,22 +56,8 @@ func TestDemoThatIsKilled(t *testing.T) {
 		p := program{env: []string{"PORT=0"}, out: io.Discard, err: io.Discard}
 		ended <- p.run(ctx, []string{"demo", "--fast", "--data", dir})
 	}()
-	store := openBeside(t, dir)
-	defer store.Close()
-	for _, err := range store.Follow(t.Context(), 0) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		job, err := store.Job(t.Context(), 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if job.State.Final() || job.State == provision.StateParked {
-			if job.State != provision.StateSucceeded {
-				t.Errorf("the job %s: %+v", job.State, job.Problem)
-			}
-			break
-		}
+	if job := settle(t, dir); job.State != provision.StateSucceeded {
+		t.Errorf("the job %s: %+v", job.State, job.Problem)
 	}
 	if again := readKept(t, dir); again.PID != kept.PID {
 		t.Errorf("the cluster was process %d and is %d", kept.PID, again.PID)
@@ -86,16 +71,6 @@ func TestDemoThatIsKilled(t *testing.T) {
 			t.Errorf("%s is left behind: %v", name, err)
 		}
 	}
-}
-
-// openBeside opens a store beside the bot that has it.
-func openBeside(t *testing.T, dir string) *sqlstore.Store {
-	t.Helper()
-	store, err := sqlstore.Open(t.Context(), "sqlite:"+dir, sqlstore.Options{ReadOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
 }
 
 func readKept(t *testing.T, dir string) keptInfo {

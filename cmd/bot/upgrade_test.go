@@ -115,22 +115,11 @@ func newUpgrade(t *testing.T, verb string) *upgrade {
 
 // snapshots takes a snapshot of each guest, and then changes it.
 func (u *upgrade) snapshots(guests []pvesim.GuestSpec) {
-	nodes, err := cluster.Connect(u.sim.NodesConfig())
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	defer nodes.Close()
-	r, err := nodes.Node("pve1")
-	if err != nil {
-		u.t.Fatal(err)
-	}
 	var script strings.Builder
 	for _, g := range guests {
 		fmt.Fprintf(&script, "qm snapshot %d before && qm set %d --cores 3 || exit 1\n", g.VMID, g.VMID)
 	}
-	if _, err := r.Run(u.t.Context(), cluster.Cmd{Argv: []string{"sh", "-c", script.String()}}); err != nil {
-		u.t.Fatal(err)
-	}
+	onNode(u.t, u.sim, "pve1", "sh", "-c", script.String())
 }
 
 func (u *upgrade) borders() string { return filepath.Join(u.dir, "borders") }
