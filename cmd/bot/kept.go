@@ -37,6 +37,7 @@ type keptInfo struct {
 // keptCluster is a hold on the simulated cluster of a data directory.
 type keptCluster struct {
 	env  []string
+	pid  int
 	conn net.Conn
 	own  *exec.Cmd // its process, where we began it
 }
@@ -57,6 +58,9 @@ func holdCluster(ctx context.Context, dir string, fast bool) (*keptCluster, erro
 	}
 	if k, err = findCluster(ctx, dir); err != nil {
 		return nil, err
+	}
+	if k.pid != own.Process.Pid { // another demo was quicker, and this one has its cluster
+		return k, own.Wait()
 	}
 	k.own = own
 	return k, nil
@@ -83,7 +87,7 @@ func findCluster(ctx context.Context, dir string) (*keptCluster, error) {
 	if err != nil {
 		return nil, clusterGone(dir, fmt.Sprintf("without its bot (process %d)", info.PID))
 	}
-	return &keptCluster{env: info.Env, conn: conn}, nil
+	return &keptCluster{env: info.Env, pid: info.PID, conn: conn}, nil
 }
 
 // beginCluster starts the process that is the cluster, from a copy of this

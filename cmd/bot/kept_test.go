@@ -121,6 +121,51 @@ func TestDemoWhoseClusterEndedByItself(t *testing.T) {
 	}
 }
 
+// TestDemosThatBeginAtOnce: those that come later hold the cluster of the first, and
+// none of them takes it for its own.
+func TestDemosThatBeginAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	held := make(chan *keptCluster, 4)
+	for range cap(held) {
+		go func() {
+			k, err := holdCluster(t.Context(), dir, true)
+			if err != nil {
+				t.Error(err)
+			}
+			held <- k
+		}()
+	}
+	own := 0
+	var last *keptCluster
+	for range cap(held) {
+		k := <-held
+		if k == nil {
+			continue
+		}
+		if k.own != nil {
+			own++
+		}
+		if last != nil && last.pid != k.pid {
+			t.Errorf("processes %d and %d", last.pid, k.pid)
+		}
+		if last != nil {
+			if err := last.letGo(); err != nil {
+				t.Error(err)
+			}
+		}
+		last = k
+	}
+	if own != 1 {
+		t.Errorf("%d of them took it for their own", own)
+	}
+	if last != nil {
+		if err := last.end(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // sleeps is a clock whose sleeps are told, and last until they are woken.
 type sleeps struct {
 	began chan time.Duration
